@@ -1,0 +1,50 @@
+/**
+ * The door: how everything above reaches a kernel. Bytes in, bytes out, in batches both ways. Whoever holds a `Kernel` cannot tell
+ * whether Linux or the emulation answers.
+ */
+
+/** Datagrams read in one go. They share one buffer, which is valid only during the call that hands it over. */
+export interface Batch {
+  readonly buffer: Uint8Array<ArrayBuffer>;
+  readonly view: DataView<ArrayBuffer>;
+  /** How many datagrams there are. Entries of `offsets` and `lengths` beyond it are stale. */
+  readonly count: number;
+  /** Where each datagram starts in `buffer`. */
+  readonly offsets: Uint32Array;
+  /** How many bytes each datagram has. */
+  readonly lengths: Uint32Array;
+}
+
+export interface OpenOptions {
+  /** Multicast groups to join (`XfrmGroup`, 1 to 32). None: a socket for requests. */
+  groups?: Iterable<number>;
+  /** Receive buffer in bytes; forced beyond `rmem_max` where the kernel allows it. */
+  receiveBufferBytes?: number;
+}
+
+export interface KernelSocket extends AsyncDisposable {
+  /** The netlink port id that the kernel gave this socket. */
+  readonly portId: number;
+  /** What the kernel granted, as SO_RCVBUF reads back. */
+  readonly receiveBufferBytes: number;
+  /**
+   * Sends one datagram of one or more netlink messages, as one sendmsg(2). The kernel carries the requests out before it returns:
+   * replies are then waiting. Throws `KernelError`.
+   */
+  send(datagram: Uint8Array): void;
+  /** Whoever is to get the datagrams; one handler. Datagrams that wait before there is a handler are kept. */
+  receive(handler: (batch: Batch) => void): void;
+  /** Hands over, before it returns, what is waiting now. Without it the same happens on the next turn of the event loop. */
+  drain(): void;
+  /** ENOBUFS: messages to this socket were lost. Called before the datagrams that had arrived earlier are handed over. */
+  onOverrun(handler: () => void): void;
+  /** A fault that ends the socket, such as a receive that fails for good. */
+  onError(handler: (error: Error) => void): void;
+  close(): void;
+}
+
+export interface Kernel {
+  /** For messages and status: 'linux', 'emulated'. */
+  readonly name: string;
+  open(options?: OpenOptions): Promise<KernelSocket>;
+}

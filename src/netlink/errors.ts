@@ -1,0 +1,41 @@
+/** Why bytes could not be read as what they claim to be. */
+export type DecodeErrorCode =
+  /** Fewer than the 16 bytes of a netlink header. */
+  | 'ERR_HEADER_SHORT'
+  /** `nlmsg_len` is below 16 or larger than what is there. */
+  | 'ERR_MESSAGE_LENGTH'
+  /** The fixed part of the message is cut off (the kernel answers EINVAL). */
+  | 'ERR_BODY_SHORT'
+  /** An attribute is shorter than its type allows (the kernel answers ERANGE, or EINVAL for strict ones). */
+  | 'ERR_ATTRIBUTE_SHORT'
+  /** A strict attribute has another length than its type (the kernel answers EINVAL). */
+  | 'ERR_ATTRIBUTE_LENGTH';
+
+/** Bytes that are not what they claim to be. `offset` counts from the first byte of the buffer that was handed in. */
+export class DecodeError extends Error {
+  override readonly name = 'DecodeError';
+  readonly code: DecodeErrorCode;
+  readonly offset: number;
+  /** The structure or attribute that was being read, e.g. `xfrm_aevent_id` or `XFRMA_REPLAY_VAL`. */
+  readonly what: string;
+
+  constructor(code: DecodeErrorCode, what: string, offset: number, reason: string) {
+    super(`${what} at byte ${offset}: ${reason}`);
+    this.code = code;
+    this.what = what;
+    this.offset = offset;
+  }
+}
+
+/** A value that has no encoding: out of range, or a name that the schema does not know. */
+export class EncodeError extends Error {
+  override readonly name = 'EncodeError';
+  readonly code = 'ERR_ENCODE';
+  /** Path of the offending value, e.g. `sel.prefixlenD`. */
+  readonly path: string;
+
+  constructor(path: string, reason: string) {
+    super(`${path}: ${reason}`);
+    this.path = path;
+  }
+}

@@ -1,0 +1,54 @@
+/** NETLINK_XFRM messages: constants, layouts, typed messages, encode, decode, text and JSON. No sockets here. */
+import { type AnyXfrmMessage, xfrm } from './messages.ts';
+
+export { DecodeError, EncodeError } from '../netlink/index.ts';
+export { type AddressWithFamily, formatAddress, parseAddress, sameAddress } from './address.ts';
+export { AeventCursor } from './aevent-cursor.ts';
+export { type XfrmAttributes, xfrma } from './attributes.ts';
+export * from './constants.ts';
+export { formatSpi, type Json, type JsonObject, type JsonOptions, messageToJson } from './json.ts';
+export { type AnyXfrmMessage, type XfrmKind, type XfrmMessage, XfrmMsg, xfrm, xfrmFirstLayout } from './messages.ts';
+export type {
+  Address,
+  AeventId,
+  LifetimeCfg,
+  LifetimeCur,
+  Mark,
+  ReplayState,
+  ReplayStateEsn,
+  Selector,
+  UserpolicyId,
+  UserpolicyInfo,
+  UsersaId,
+  UsersaInfo,
+  UserTmpl,
+} from './structs.ts';
+export {
+  aeventId,
+  lifetimeCfg,
+  selector,
+  userpolicyId,
+  userpolicyInfo,
+  usersaId,
+  usersaInfo,
+  userspiInfo,
+  userTmpl,
+} from './structs.ts';
+export { formatMessage } from './text.ts';
+
+/**
+ * Reads the message that starts at `at`.
+ *
+ * @throws {DecodeError} with `code`, `offset` and the structure or attribute concerned, for bytes that Linux would refuse too
+ * @example
+ * const message = decodeMessage(datagram);
+ * if (message.kind === 'NEWAE') console.log(message.attributes.replayVal?.oseq);
+ */
+export function decodeMessage(bytes: Uint8Array, at = 0): AnyXfrmMessage {
+  return xfrm.decode(bytes, at);
+}
+
+/** The bytes of a message; of a decoded one, the very bytes it was decoded from. @throws {EncodeError} */
+export function encodeMessage(message: AnyXfrmMessage): Uint8Array<ArrayBuffer> {
+  return xfrm.encode(message);
+}
