@@ -32,9 +32,15 @@ export interface KernelSocket extends AsyncDisposable {
    * replies are then waiting. Throws `KernelError`.
    */
   send(datagram: Uint8Array): void;
-  /** Whoever is to get the datagrams; one handler. Datagrams that wait before there is a handler are kept. */
+  /**
+   * Whoever is to get the datagrams; one handler, which a further call replaces. Datagrams that wait before there is a handler are kept.
+   * What the handler throws does not end the socket: it is thrown again from a microtask.
+   */
   receive(handler: (batch: Batch) => void): void;
-  /** Hands over, before it returns, what is waiting now. Without it the same happens on the next turn of the event loop. */
+  /**
+   * Hands over, before it returns, what is waiting now. Without it the same happens on the next turn of the event loop. Called from
+   * inside the handler it does nothing: the batch is still in use. Throws `KernelError` ERR_CLOSED.
+   */
   drain(): void;
   /** ENOBUFS: messages to this socket were lost. Called before the datagrams that had arrived earlier are handed over. */
   onOverrun(handler: () => void): void;

@@ -1,6 +1,6 @@
 import { hostLittleEndian } from './endian.ts';
 import { DecodeError, EncodeError } from './errors.ts';
-import { check, readExpression } from './layout.ts';
+import { check, readExpression, scalarExpression } from './layout.ts';
 import { copyBytes, type Payload, type PayloadValue } from './payload.ts';
 
 /** One attribute type: its number, what stands in it, and how strictly the kernel takes its length. */
@@ -38,11 +38,18 @@ export interface OtherAttribute {
   readonly data: Uint8Array;
 }
 
+/** Flag bits in the type, bytes beyond the payload, bytes missing at its end, or an end that is shorter than announced. */
+interface Quirk {
+  readonly type: number;
+  readonly excess: Uint8Array;
+  readonly missing: number;
+}
+
 /** What the typed value of a message does not say. It is there so that encoding gives back the very bytes that were decoded. */
 export interface Rest {
   other?: OtherAttribute[];
-  /** Attributes with flag bits in their type or bytes beyond their payload, by name. */
-  quirks?: Record<string, { readonly type: number; readonly excess: Uint8Array }>;
+  /** Attributes that are not as an encoder would write them, by name. */
+  quirks?: Record<string, Quirk>;
   /** Bytes that are not zero where the layout has padding; `offset` counts from the start of the message. */
   padding?: { readonly offset: number; readonly bytes: Uint8Array }[];
   /** Bytes at the end that are no attribute. */
@@ -55,6 +62,9 @@ export const NLA_F_NESTED = 0x8000;
 const NLA_TYPE_MASK = 0x3fff;
 const NLA_HEADER = 4;
 
+/** A constant of this module: what is imported is not folded into optimised code. */
+const little = hostLittleEndian;
+
 export const align4 = (n: number): number => (n + 3) & ~3;
 
 export function attribute<T>(type: number, payload: Payload<T>, strict = false): AttributeSpec<T> {
@@ -66,7 +76,7 @@ export function attributeSpace<const S extends AttributeSpecs>(
   specs: S,
 ): AttributeSpace<AttributesOf<S>> {
   const byType = new Map(Object.entries(specs).map(([name, spec]) => [spec.type, [name, spec]] as const));
-  return { prefix, specs, byType, readPlain: compileReadPlain(prefix, specs) };
+  return { prefix, specs, byType, readPlain: compileReadPlain(specs) };
 }
 
 /** `replayEsnVal` -> `XFRMA_REPLAY_ESN_VAL`. */
@@ -74,7 +84,7 @@ export function wireName(prefix: string, name: string): string {
   return prefix + name.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase();
 }
 
-function compileReadPlain<A>(prefix: string, specs: AttributeSpecs): AttributeSpace<A>['readPlain'] {
+function compileReadPlain<A>(specs: AttributeSpecs): AttributeSpace<A>['readPlain'] {
   const payloads = Object.fromEntries(Object.values(specs).map(({ type, payload }) => [`p${type}`, payload]));
   const cases = Object.entries(specs).map(([name, spec]) => {
     const { type, payload } = spec;
@@ -86,9 +96,13 @@ function compileReadPlain<A>(prefix: string, specs: AttributeSpecs): AttributeSp
     if (payload.form === 'struct' && layout?.kind === 'struct') {
       const clean = layout.padding.length > 0 ? `if (!p${type}.layout.paddingIsZero(v, o)) return false;` : '';
       body = `if (n !== ${layout.size}) return false; ${clean} a.${name} = ${readExpression(layout.fields)};`;
+    } else if (payload.form === 'scalar' && layout?.kind === 'scalar') {
+      body = `if (n !== ${layout.size}) return false; a.${name} = ${scalarExpression(layout.type, 'o')};`;
     } else {
-      body = `if (n < ${payload.min}) return false; x = p${type}.read(v, o, n, '${wireName(prefix, name)}');
-        if (p${type}.size(x) !== n || hasPadding(v, o, p${type}.padding(x))) return false; a.${name} = x;`;
+      const odd = [`p${type}.size(x) !== n`, `hasPadding(v, o, p${type}.padding(x))`];
+      if (payload.fault) odd.push(`p${type}.fault(x) !== undefined`);
+      body = `if (n < ${payload.min}) return false; x = p${type}.read(v, o, n);
+        if (${odd.join(' || ')}) return false; a.${name} = x;`;
     }
     return `case ${type | (spec.nested ? NLA_F_NESTED : 0)}: ${once} ${body} break;`;
   });
@@ -144,9 +158,9 @@ export function readAttributes<A extends object>(
   const last = new Map<number, number>();
   let o = start;
   while (end - o >= NLA_HEADER) {
-    const length = view.getUint16(o, hostLittleEndian);
+    const length = view.getUint16(o, little);
     if (length < NLA_HEADER || length > end - o) break;
-    const type = view.getUint16(o + 2, hostLittleEndian);
+    const type = view.getUint16(o + 2, little);
     if (space.byType.has(type & NLA_TYPE_MASK)) last.set(type & NLA_TYPE_MASK, found.length);
     found.push({ type, at: o + NLA_HEADER, length: length - NLA_HEADER });
     const next = o + align4(length);
@@ -157,99 +171,137 @@ export function readAttributes<A extends object>(
   if (o < end) rest.tail = copyBytes(view, o, end - o);
 
   const attributes: Record<string, unknown> = {};
-  found.forEach(({ type, at, length }, index) => {
+  for (const [index, { type, at, length }] of found.entries()) {
     const known = space.byType.get(type & NLA_TYPE_MASK);
-    if (known === undefined || last.get(type & NLA_TYPE_MASK) !== index) {
-      rest.other ??= [];
-      rest.other.push({ index, type, data: copyBytes(view, at, length) });
-      return;
+    if (known === undefined) {
+      keepAside(rest, index, type, copyBytes(view, at, length));
+      continue;
     }
     const [name, spec] = known;
-    const what = wireName(space.prefix, name);
     const { payload } = spec;
-    if (length < payload.min) {
-      throw new DecodeError('ERR_ATTRIBUTE_SHORT', what, at - NLA_HEADER, `${length} bytes, needs ${payload.min}`);
+    if (length < payload.min || (spec.strict && length !== payload.min)) {
+      const code = length < payload.min ? 'ERR_ATTRIBUTE_SHORT' : 'ERR_ATTRIBUTE_LENGTH';
+      const needs = `${length} bytes, ${spec.strict ? 'must be' : 'needs'} ${payload.min}`;
+      throw new DecodeError(code, wireName(space.prefix, name), at - NLA_HEADER, needs);
     }
-    if (spec.strict && length !== payload.min) {
-      throw new DecodeError('ERR_ATTRIBUTE_LENGTH', what, at - NLA_HEADER, `${length} bytes, must be ${payload.min}`);
+    // Each of several is validated, the last one counts (nlattr.c:__nla_validate_parse).
+    if (last.get(spec.type) !== index) {
+      keepAside(rest, index, type, copyBytes(view, at, length));
+      continue;
     }
-    const value = payload.read(view, at, length, what);
+    const value = payload.read(view, at, length);
     attributes[name] = value;
-    const size = Math.min(payload.size(value), length);
     for (const [p, n] of payload.padding(value)) notePadding(rest, view, origin, at + p, n);
-    if (size < length || type !== wireType(spec)) {
+    const size = payload.size(value);
+    if (size !== length || type !== wireType(spec) || payload.fault?.(value) !== undefined) {
+      const excess = copyBytes(view, at + Math.min(size, length), Math.max(0, length - size));
       rest.quirks ??= {};
-      rest.quirks[name] = { type, excess: copyBytes(view, at + size, length - size) };
+      rest.quirks[name] = { type, excess, missing: Math.max(0, size - length) };
     }
-  });
+  }
   return attributes as A;
+}
+
+function keepAside(rest: Rest, index: number, type: number, data: Uint8Array): void {
+  rest.other ??= [];
+  rest.other.push({ index, type, data });
 }
 
 const wireType = (spec: AnySpec): number => spec.type | (spec.nested ? NLA_F_NESTED : 0);
 
-/** Calls `visit` for every attribute to be written, in wire order, with its type, its payload's size and a writer of the payload. */
-function forEachAttribute(
-  space: AttributeSpace<object>,
-  attributes: object,
-  rest: Rest | undefined,
-  visit: (type: number, size: number, write: (view: DataView, at: number) => void) => void,
-): void {
-  const other = rest?.other ?? [];
-  let nextOther = 0;
-  let index = 0;
-  const flushOther = (all: boolean): void => {
-    for (let o = other[nextOther]; o !== undefined && (all || o.index <= index); o = other[nextOther]) {
-      const { type, data } = o;
-      visit(check.u16(type, 'type'), data.length, (view, at) => bytesAt(view, at, data.length).set(data));
-      nextOther++;
-      index++;
-    }
-  };
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === undefined) continue;
-    flushOther(false);
-    const spec = space.specs[name];
-    if (spec === undefined) throw new EncodeError(name, `no such attribute among ${space.prefix}*`);
-    const quirk = rest?.quirks?.[name];
-    const size = spec.payload.size(value);
-    visit(quirk?.type ?? wireType(spec), size + (quirk?.excess.length ?? 0), (view, at) => {
-      spec.payload.write(view, at, value);
-      if (quirk) bytesAt(view, at + size, quirk.excess.length).set(quirk.excess);
-    });
-    index++;
+/** The attribute's payload in bytes; `quirk` says how it differs from what the value takes. */
+function payloadLength(space: AttributeSpace<object>, name: string, value: unknown, quirk: Quirk | undefined): number {
+  const spec = space.specs[name];
+  if (spec === undefined) throw new EncodeError(name, `no such attribute among ${space.prefix}*`);
+  const { payload } = spec;
+  let size: number;
+  let fault: string | undefined;
+  try {
+    size = payload.size(value);
+    fault = quirk === undefined ? payload.fault?.(value) : undefined;
+  } catch (error) {
+    if (error instanceof EncodeError) EncodeError.within(name, error);
+    throw new EncodeError(name, `is not a value of ${wireName(space.prefix, name)}`);
   }
-  flushOther(true);
+  if (fault !== undefined) throw new EncodeError(name, fault);
+  if (quirk !== undefined) size += quirk.excess.length - quirk.missing;
+  if (!(NLA_HEADER + size <= 0xffff)) throw new EncodeError(name, `${size} bytes are too long for an attribute`);
+  return size;
 }
 
-const bytesAt = (view: DataView, at: number, length: number): Uint8Array =>
-  new Uint8Array(view.buffer, view.byteOffset + at, length);
-
+/** How many bytes `writeAttributes` will take. */
 export function attributesLength(space: AttributeSpace<object>, attributes: object, rest?: Rest): number {
   let total = 0;
-  forEachAttribute(space, attributes, rest, (_, size) => {
-    if (NLA_HEADER + size > 0xffff) throw new EncodeError(space.prefix, `an attribute of ${size} bytes is too long`);
-    total += align4(NLA_HEADER + size);
-  });
-  return total;
+  for (const name in attributes) {
+    const value = (attributes as Record<string, unknown>)[name];
+    if (value === undefined) continue;
+    total += align4(NLA_HEADER + payloadLength(space, name, value, rest?.quirks?.[name]));
+  }
+  if (rest === undefined) return total;
+  for (const { data } of rest.other ?? []) {
+    if (NLA_HEADER + data.length > 0xffff) throw new EncodeError('rest.other', `${data.length} bytes are too long`);
+    total += align4(NLA_HEADER + data.length);
+  }
+  return total + (rest.tail?.length ?? 0) - cutOf(rest);
 }
 
-/** Writes into zeroed memory; returns the offset behind the last attribute, aligned. */
+const cutOf = (rest: Rest): number => Math.min(rest.cut ?? 0, 3);
+
+/** Writes into zeroed memory that `attributesLength` has measured. */
 export function writeAttributes(
   space: AttributeSpace<object>,
   view: DataView,
   start: number,
   attributes: object,
   rest?: Rest,
-): number {
+): void {
+  const other = rest?.other ?? none;
   let o = start;
-  forEachAttribute(space, attributes, rest, (type, size, write) => {
-    view.setUint16(o, NLA_HEADER + size, hostLittleEndian);
-    view.setUint16(o + 2, type, hostLittleEndian);
-    write(view, o + NLA_HEADER);
+  let index = 0;
+  let nextOther = 0;
+  for (const name in attributes) {
+    const value = (attributes as Record<string, unknown>)[name];
+    if (value === undefined) continue;
+    for (; nextOther < other.length && (other[nextOther] as OtherAttribute).index <= index; nextOther++, index++) {
+      o = writeOther(view, o, other[nextOther] as OtherAttribute);
+    }
+    const spec = space.specs[name] as AnySpec;
+    const quirk = rest?.quirks?.[name];
+    const size = payloadLength(space, name, value, quirk);
+    view.setUint16(o, NLA_HEADER + size, little);
+    view.setUint16(o + 2, quirk?.type ?? wireType(spec), little);
+    try {
+      spec.payload.write(view, o + NLA_HEADER, value);
+    } catch (error) {
+      EncodeError.within(name, error);
+    }
+    if (quirk) bytesAt(view, o + NLA_HEADER + size - quirk.excess.length, quirk.excess.length).set(quirk.excess);
     o += align4(NLA_HEADER + size);
-  });
-  return o;
+    index++;
+  }
+  for (; nextOther < other.length; nextOther++) o = writeOther(view, o, other[nextOther] as OtherAttribute);
+  if (rest?.tail) bytesAt(view, o, rest.tail.length).set(rest.tail);
 }
+
+const none: readonly OtherAttribute[] = [];
+
+function writeOther(view: DataView, o: number, { type, data }: OtherAttribute): number {
+  view.setUint16(o, NLA_HEADER + data.length, little);
+  view.setUint16(o + 2, check.u16(type, 'rest.other.type'), little);
+  bytesAt(view, o + NLA_HEADER, data.length).set(data);
+  return o + align4(NLA_HEADER + data.length);
+}
+
+/** Puts the bytes back that stood where the layout has none; `end` bounds what may be written. */
+export function writePadding(view: DataView, origin: number, end: number, rest: Rest): void {
+  for (const { offset, bytes } of rest.padding ?? []) {
+    const length = Math.min(bytes.length, end - origin - offset);
+    if (length > 0) bytesAt(view, origin + offset, length).set(bytes.subarray(0, length));
+  }
+}
+
+const bytesAt = (view: DataView, at: number, length: number): Uint8Array =>
+  new Uint8Array(view.buffer, view.byteOffset + at, length);
 
 /** Attributes within an attribute; `rest` as in a message. */
 export function nestedPayload<A extends object>(space: AttributeSpace<A>): Payload<A & { rest?: Rest }> {
@@ -265,6 +317,7 @@ export function nestedPayload<A extends object>(space: AttributeSpace<A>): Paylo
     },
     write(view, at, { rest, ...attributes }) {
       writeAttributes(plain, view, at, attributes, rest);
+      if (rest) writePadding(view, at, at + attributesLength(plain, attributes, rest), rest);
     },
     padding: () => [],
   };

@@ -31,11 +31,19 @@ export class DecodeError extends Error {
 export class EncodeError extends Error {
   override readonly name = 'EncodeError';
   readonly code = 'ERR_ENCODE';
-  /** Path of the offending value, e.g. `sel.prefixlenD`. */
+  /** Path of the offending value in the message, e.g. `body.sel.prefixlenD` or `attributes.replayVal.oseq`. */
   readonly path: string;
+  readonly reason: string;
 
   constructor(path: string, reason: string) {
     super(`${path}: ${reason}`);
     this.path = path;
+    this.reason = reason;
+  }
+
+  /** Throws `error` again with the place it happened in before its path. */
+  static within(place: string, error: unknown): never {
+    if (!(error instanceof EncodeError)) throw error;
+    throw new EncodeError(error.path === '' ? place : `${place}.${error.path}`, error.reason);
   }
 }

@@ -23,6 +23,7 @@ export {
   bitsOf,
   type Chars,
   chars,
+  check,
   i32,
   type Layout,
   type Meaning,

@@ -155,13 +155,16 @@ const getters: Record<ScalarType, string> = {
 const order = (type: ScalarType): string =>
   type === 'u8' ? '' : `, ${type === 'be16' || type === 'be32' ? false : hostLittleEndian}`;
 
-/** An expression that builds the value of `fields` from the bytes at `o + base`. Shared with the attribute reader. */
+/** An expression that reads a scalar at `at`. Shared with the attribute reader, as is the next. */
+export const scalarExpression = (type: ScalarType, at: string): string => `v.${getters[type]}(${at}${order(type)})`;
+
+/** An expression that builds the value of `fields` from the bytes at `o + base`. */
 export function readExpression(fields: readonly StructField[], base = 0): string {
   const parts = fields.map(({ name, offset, layout }) => {
     const at = `o + ${base + offset}`;
     if (layout.kind === 'struct') return `${name}: ${readExpression(layout.fields, base + offset)}`;
     if (layout.kind === 'chars') return `${name}: readChars(v, ${at}, ${layout.size})`;
-    return `${name}: v.${getters[layout.type]}(${at}${order(layout.type)})`;
+    return `${name}: ${scalarExpression(layout.type, at)}`;
   });
   return `{ ${parts.join(', ')} }`;
 }
@@ -177,9 +180,25 @@ function writeStatements(fields: readonly StructField[], base = 0, path = 'x'): 
     const label = JSON.stringify(source.slice(2));
     if (layout.kind === 'struct') return writeStatements(layout.fields, base + offset, source);
     if (layout.kind === 'chars') return [`writeChars(v, ${at}, ${layout.size}, ${source}, ${label});`];
-    const setter = getters[layout.type].replace('get', 'set');
-    return [`v.${setter}(${at}, check.${layout.type}(${source}, ${label})${order(layout.type)});`];
+    return [scalarStatement(layout.type, at, source, label)];
   });
+}
+
+/** The quick test stands in the code, the call is for values that fail it (or are 64 bits wide). */
+function scalarStatement(type: ScalarType, at: string, source: string, label: string): string {
+  const coerced = { 1: `${source} & 0xff`, 2: `${source} & 0xffff`, 4: `${source} >>> 0`, 8: undefined }[sizes[type]];
+  const suspect = type === 'i32' ? `(${source} | 0) !== ${source}` : coerced && `(${coerced}) !== ${source}`;
+  const verify = `check.${type}(${source}, ${label});`;
+  const setter = getters[type].replace('get', 'set');
+  return `${suspect ? `if (${suspect}) ` : ''}${verify} v.${setter}(${at}, ${source}${order(type)});`;
+}
+
+export function compileScalarRead<T>({ type }: Scalar<T>): (view: DataView, at: number) => T {
+  return new Function(`return (v, o) => ${scalarExpression(type, 'o')};`)();
+}
+
+export function compileScalarWrite<T>({ type }: Scalar<T>): (view: DataView, at: number, value: T) => void {
+  return new Function('check', `return (v, o, x) => { ${scalarStatement(type, 'o', 'x', "''")} };`)(check);
 }
 
 function compileWrite<T>(fields: readonly StructField[]): (view: DataView, at: number, value: T) => void {
@@ -216,7 +235,7 @@ export const check = {
   },
 };
 
-export function readChars(view: DataView, at: number, size: number): string {
+function readChars(view: DataView, at: number, size: number): string {
   let text = '';
   for (let i = 0; i < size; i++) {
     const code = view.getUint8(at + i);
@@ -226,7 +245,17 @@ export function readChars(view: DataView, at: number, size: number): string {
   return text;
 }
 
+/** Text that reads back as it was written. Every character is a byte, and none is the NUL that ends it. */
+export function checkText(text: string, lengthMax: number, path: string): void {
+  if (typeof text !== 'string' || text.length > lengthMax)
+    throw new EncodeError(path, `longer than ${lengthMax} characters`);
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === 0 || code > 0xff) throw new EncodeError(path, 'not Latin-1 text without NUL');
+  }
+}
+
 function writeChars(view: DataView, at: number, size: number, text: string, path: string): void {
-  if (typeof text !== 'string' || text.length > size) throw new EncodeError(path, `longer than ${size} characters`);
-  for (let i = 0; i < text.length; i++) view.setUint8(at + i, check.u8(text.charCodeAt(i), path));
+  checkText(text, size, path);
+  for (let i = 0; i < text.length; i++) view.setUint8(at + i, text.charCodeAt(i));
 }

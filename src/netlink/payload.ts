@@ -1,6 +1,14 @@
 import { hostLittleEndian } from './endian.ts';
-import { DecodeError, EncodeError } from './errors.ts';
-import { check, type Scalar, type Struct } from './layout.ts';
+import { EncodeError } from './errors.ts';
+import {
+  check,
+  checkText,
+  compileScalarRead,
+  compileScalarWrite,
+  type Scalar,
+  type Struct,
+  type StructField,
+} from './layout.ts';
 
 /**
  * What stands in an attribute: a scalar, a structure, a structure with a variable end, a list of structures, text, bytes, nothing, or
@@ -12,8 +20,10 @@ export interface Payload<T> {
   readonly min: number;
   /** How many bytes the value takes; what an attribute has beyond that is kept as its excess. */
   readonly size: (value: T) => number;
-  readonly read: (view: DataView, at: number, length: number, what: string) => T;
+  readonly read: (view: DataView, at: number, length: number) => T;
   readonly write: (view: DataView, at: number, value: T) => void;
+  /** What is missing in a value, if its end can be shorter than it announces. Such a value is decoded, but not made. */
+  readonly fault?: (value: T) => string | undefined;
   /** Bytes of a value that no field covers: [offset, length]. Checked only on the careful path. */
   readonly padding: (value: T) => readonly (readonly [number, number])[];
   // biome-ignore lint/suspicious/noExplicitAny: description for text and JSON
@@ -34,24 +44,12 @@ export type PayloadValue<P> = P extends Payload<infer T> ? T : never;
 const none: readonly (readonly [number, number])[] = [];
 
 export function scalarPayload<T>(layout: Scalar<T>): Payload<T> {
-  const get = {
-    u8: 'getUint8',
-    u16: 'getUint16',
-    u32: 'getUint32',
-    i32: 'getInt32',
-    u64: 'getBigUint64',
-    be16: 'getUint16',
-    be32: 'getUint32',
-  }[layout.type] as 'getUint32';
-  const set = get.replace('get', 'set') as 'setUint32';
-  const little = layout.type.startsWith('be') ? false : hostLittleEndian;
-  const verify = check[layout.type] as (value: T, path: string) => number;
   return {
     form: 'scalar',
     min: layout.size,
     size: () => layout.size,
-    read: (view, at) => view[get](at, little) as T,
-    write: (view, at, value) => view[set](at, verify(value, 'value'), little),
+    read: compileScalarRead(layout),
+    write: compileScalarWrite(layout),
     padding: () => none,
     layout,
   };
@@ -69,7 +67,10 @@ export function structPayload<T>(layout: Struct<T>): Payload<T> {
   };
 }
 
-/** A structure whose end counts bytes (a key of so many bits) or 32-bit words (a replay bitmap). */
+/**
+ * A structure whose end counts bytes (a key of so many bits) or 32-bit words (a replay bitmap). As in the kernel, parsing asks for the
+ * fixed part alone: an end that is shorter than announced is read as far as it goes, and the handler of the message has the last word.
+ */
 export function tailedPayload<T extends object, N extends string, V extends Uint8Array | number[]>(
   layout: Struct<T>,
   spec: {
@@ -85,23 +86,14 @@ export function tailedPayload<T extends object, N extends string, V extends Uint
   type Value = T & { [K in N]: V };
   const width = spec.unit === 'u32' ? 4 : 1;
   const tailOf = (value: Value): V => value[spec.tail];
+  const names = layout.fields.filter((field) => field.layout.kind === 'chars');
   return {
     form: 'tailed',
     min: layout.size,
     size: (value) => layout.size + tailOf(value).length * width,
-    read(view, at, length, what) {
+    read(view, at, length) {
       const fixed = layout.read(view, at);
-      const announced = spec.count(fixed);
-      const absent = spec.mayBeAbsent === true && length === layout.size;
-      if (!absent && layout.size + announced * width > length) {
-        throw new DecodeError(
-          'ERR_ATTRIBUTE_SHORT',
-          what,
-          at,
-          `announces ${announced} ${spec.unit}, has ${length - layout.size} bytes`,
-        );
-      }
-      const count = absent ? 0 : announced;
+      const count = Math.min(spec.count(fixed), Math.floor((length - layout.size) / width));
       const start = at + layout.size;
       if (spec.unit === 'u32') {
         const words = new Array<number>(count);
@@ -115,13 +107,6 @@ export function tailedPayload<T extends object, N extends string, V extends Uint
     write(view, at, value) {
       layout.write(view, at, value);
       const tail = tailOf(value);
-      const announced = spec.count(value);
-      if (tail.length !== announced && !(spec.mayBeAbsent === true && tail.length === 0)) {
-        throw new EncodeError(
-          spec.tail,
-          `${layout.name} announces ${announced} ${spec.unit}, the value has ${tail.length}`,
-        );
-      }
       const start = at + layout.size;
       if (spec.unit === 'u32') {
         for (let i = 0; i < tail.length; i++)
@@ -130,10 +115,23 @@ export function tailedPayload<T extends object, N extends string, V extends Uint
         new Uint8Array(view.buffer, view.byteOffset + start, tail.length).set(tail as Uint8Array);
       }
     },
-    padding: () => layout.padding,
+    fault(value) {
+      const { length } = tailOf(value);
+      const announced = spec.count(value);
+      if (length === announced || (spec.mayBeAbsent === true && length === 0)) return undefined;
+      return `${layout.name} announces ${announced} ${spec.unit}, its ${spec.tail} has ${length}`;
+    },
+    padding:
+      names.length === 0 ? () => layout.padding : (value) => [...layout.padding, ...names.map((f) => behind(f, value))],
     layout,
     tail: { name: spec.tail, unit: spec.unit, secret: spec.secret === true },
   };
+}
+
+/** What stands behind the NUL of a name. */
+function behind({ name, offset, layout }: StructField, value: object): readonly [number, number] {
+  const { length } = (value as Record<string, string>)[name] ?? '';
+  return [offset + length, layout.size - length];
 }
 
 /** One or more structures in a row; bytes after the last whole one are excess. */
@@ -149,7 +147,11 @@ export function listPayload<T>(layout: Struct<T>): Payload<T[]> {
     },
     write(view, at, value) {
       value.forEach((entry, i) => {
-        layout.write(view, at + i * layout.size, entry);
+        try {
+          layout.write(view, at + i * layout.size, entry);
+        } catch (error) {
+          EncodeError.within(String(i), error);
+        }
       });
     },
     padding: (value) => value.flatMap((_, i) => layout.padding.map(([o, n]) => [i * layout.size + o, n] as const)),
@@ -157,18 +159,19 @@ export function listPayload<T>(layout: Struct<T>): Payload<T[]> {
   };
 }
 
-/** NUL-terminated text, as in extended acknowledgements. */
+/** NUL-terminated Latin-1 text, as in extended acknowledgements (the kernel's are ASCII). */
 export const textPayload: Payload<string> = {
   form: 'text',
   min: 0,
-  size: (value) => Buffer.byteLength(value) + 1,
+  size: (value) => value.length + 1,
   read(view, at, length) {
     const bytes = new Uint8Array(view.buffer, view.byteOffset + at, length);
     const nul = bytes.indexOf(0);
-    return Buffer.from(bytes.subarray(0, nul < 0 ? length : nul)).toString('utf8');
+    return Buffer.from(bytes.subarray(0, nul < 0 ? length : nul)).toString('latin1');
   },
   write(view, at, value) {
-    new Uint8Array(view.buffer, view.byteOffset + at).set(Buffer.from(value));
+    checkText(value, 0xffff, '');
+    new Uint8Array(view.buffer, view.byteOffset + at, value.length).set(Buffer.from(value, 'latin1'));
   },
   padding: () => none,
 };

@@ -9,12 +9,17 @@ import {
   type Rest,
   readAttributes,
   writeAttributes,
+  writePadding,
 } from './attributes.ts';
 import { NLMSG_HDRLEN, NlmF, NlmsgType } from './constants.ts';
 import { hostLittleEndian } from './endian.ts';
 import { DecodeError, EncodeError } from './errors.ts';
 import { check, i32, type Struct, struct, u16, u32, u64 } from './layout.ts';
 import { bytesPayload, copyBytes, scalarPayload, textPayload } from './payload.ts';
+import { room } from './room.ts';
+
+/** A constant of this module: what is imported is not folded into optimised code. */
+const little = hostLittleEndian;
 
 /** One message type of a family: a fixed structure, then attributes of one space. */
 export interface MessageSpec<B, A> {
@@ -38,8 +43,8 @@ interface Header {
 export type MessageOf<S extends MessageSpecs, K extends keyof S> = {
   [N in K]: Header & {
     kind: N;
-    body: S[N] extends MessageSpec<infer B, unknown> ? (S[N]['dumpable'] extends true ? B | null : B) : never;
-    attributes: S[N] extends MessageSpec<unknown, infer A> ? A : never;
+    body: S[N]['body'] extends Struct<infer B> ? (S[N]['dumpable'] extends true ? B | null : B) : never;
+    attributes: S[N]['attributes'] extends AttributeSpace<infer A> ? A : never;
     rest?: Rest;
   };
 }[K];
@@ -62,7 +67,10 @@ export interface DoneMessage extends Header {
   rest?: Rest;
 }
 
-/** Any other type: NOOP, OVERRUN, or one that the family does not have. */
+/**
+ * Any other type: NOOP, OVERRUN, or one that the family does not have. Also a control type in a request, which no receiver looks into
+ * (af_netlink.c:netlink_rcv_skb).
+ */
 export interface UnknownMessage extends Header {
   kind: 'UNKNOWN';
   type: number;
@@ -120,7 +128,7 @@ export function forEachMessage(
   const view = viewOf(bytes);
   let o = start;
   while (end - o >= NLMSG_HDRLEN) {
-    const length = view.getUint32(o, hostLittleEndian);
+    const length = view.getUint32(o, little);
     if (length < NLMSG_HDRLEN || length > end - o) break;
     visit(o, length);
     o = Math.min(o + align4(length), end);
@@ -179,11 +187,11 @@ function decode(
       `${Math.max(0, view.byteLength - at)} bytes, needs ${NLMSG_HDRLEN}`,
     );
   }
-  const length = view.getUint32(at, hostLittleEndian);
-  const type = view.getUint16(at + 4, hostLittleEndian);
-  const flags = view.getUint16(at + 6, hostLittleEndian);
-  const seq = view.getUint32(at + 8, hostLittleEndian);
-  const pid = view.getUint32(at + 12, hostLittleEndian);
+  const length = view.getUint32(at, little);
+  const type = view.getUint16(at + 4, little);
+  const flags = view.getUint16(at + 6, little);
+  const seq = view.getUint32(at + 8, little);
+  const pid = view.getUint32(at + 12, little);
   if (length < NLMSG_HDRLEN || length > view.byteLength - at) {
     throw new DecodeError(
       'ERR_MESSAGE_LENGTH',
@@ -208,10 +216,13 @@ function decode(
       fixed.rest,
     );
   }
-  if (type === NlmsgType.ERROR) {
+  const isRequest = (flags & NlmF.REQUEST) !== 0;
+  if (type === NlmsgType.ERROR && !isRequest) {
     const { body, next } = readFixed(nlmsgerr, view, at, end, false) as { body: ErrorMessage['body']; next: number };
-    const echoed = (flags & NlmF.ACK_TLVS) !== 0 ? align4(Math.max(0, body.request.length - NLMSG_HDRLEN)) : end - next;
-    const echo = (flags & NlmF.CAPPED) !== 0 ? 0 : Math.min(echoed, end - next);
+    const there = end - next;
+    const asked = Math.min(Math.max(0, body.request.length - NLMSG_HDRLEN), there);
+    const echoed = (flags & NlmF.ACK_TLVS) !== 0 ? Math.min(align4(asked), there) : there;
+    const echo = (flags & NlmF.CAPPED) !== 0 ? 0 : echoed;
     const message: ErrorMessage = {
       kind: 'ERROR',
       flags,
@@ -223,7 +234,7 @@ function decode(
     };
     return withAttributes(message, extack, view, at, next + echo, end);
   }
-  if (type === NlmsgType.DONE) {
+  if (type === NlmsgType.DONE && !isRequest) {
     const { body, next } = readFixed(nlmsgdone, view, at, end, false) as { body: DoneMessage['body']; next: number };
     return withAttributes(
       { kind: 'DONE', flags, seq, pid, body, attributes: {} } as DoneMessage,
@@ -285,9 +296,10 @@ function withAttributes<M extends { attributes: object; rest?: Rest }>(
 function encode(specs: MessageSpecs, message: AnyMessage): Uint8Array<ArrayBuffer> {
   if (message.kind === 'UNKNOWN') {
     const { type, payload } = message as UnknownMessage;
-    const bytes = new Uint8Array(NLMSG_HDRLEN + payload.length);
+    const { view, at } = room(NLMSG_HDRLEN + payload.length);
+    const bytes = new Uint8Array(view.buffer, at, NLMSG_HDRLEN + payload.length);
     bytes.set(payload, NLMSG_HDRLEN);
-    writeHeader(new DataView(bytes.buffer), bytes.length, type, message);
+    writeHeader(view, at, bytes.length, type, message);
     return bytes;
   }
   const spec = specs[message.kind] ?? control[message.kind];
@@ -295,19 +307,32 @@ function encode(specs: MessageSpecs, message: AnyMessage): Uint8Array<ArrayBuffe
   const { body, attributes, rest, echo } = message as ErrorMessage;
   if (body === null && spec.dumpable !== true) throw new EncodeError('body', `${message.kind} cannot do without`);
   const echoAt = NLMSG_HDRLEN + (body === null ? 0 : align4(spec.body.size));
-  const attributesAt = echoAt + (echo?.length ?? 0);
-  const plainEnd = attributesAt + attributesLength(spec.attributes, attributes, rest);
-  const bytes = new Uint8Array(plainEnd + (rest?.tail?.length ?? 0));
-  const view = new DataView(bytes.buffer);
-  if (body !== null) spec.body.write(view, NLMSG_HDRLEN, body);
-  if (echo) bytes.set(echo, echoAt);
-  writeAttributes(spec.attributes, view, attributesAt, attributes, rest);
-  if (rest?.tail) bytes.set(rest.tail, plainEnd);
-  for (const { offset, bytes: patch } of rest?.padding ?? [])
-    bytes.set(patch.subarray(0, bytes.length - offset), offset);
-  const whole = bytes.subarray(0, bytes.length - Math.min(rest?.cut ?? 0, 3));
-  writeHeader(view, whole.length, spec.type, message);
-  return whole;
+  const attributesAt = echoAt + (echo === undefined ? 0 : echo.length);
+  const length = attributesAt + measure(spec.attributes, attributes, rest);
+  const { view, at } = room(length);
+  const bytes = new Uint8Array(view.buffer, at, length);
+  writeHeader(view, at, length, spec.type, message);
+  try {
+    if (body !== null) spec.body.write(view, at + NLMSG_HDRLEN, body);
+  } catch (error) {
+    EncodeError.within('body', error);
+  }
+  if (echo !== undefined) bytes.set(echo, echoAt);
+  try {
+    writeAttributes(spec.attributes, view, at + attributesAt, attributes, rest);
+  } catch (error) {
+    EncodeError.within('attributes', error);
+  }
+  if (rest !== undefined) writePadding(view, at, at + length, rest);
+  return bytes;
+}
+
+function measure(space: AttributeSpace<object>, attributes: object, rest: Rest | undefined): number {
+  try {
+    return attributesLength(space, attributes, rest);
+  } catch (error) {
+    EncodeError.within('attributes', error);
+  }
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: the same table form as a family's
@@ -316,10 +341,10 @@ const control: Readonly<Record<string, MessageSpec<any, any>>> = {
   DONE: { type: NlmsgType.DONE, body: nlmsgdone, attributes: extack },
 };
 
-function writeHeader(view: DataView, length: number, type: number, { flags, seq, pid }: Header): void {
-  view.setUint32(0, length, hostLittleEndian);
-  view.setUint16(4, check.u16(type, 'type'), hostLittleEndian);
-  view.setUint16(6, check.u16(flags, 'flags'), hostLittleEndian);
-  view.setUint32(8, check.u32(seq, 'seq'), hostLittleEndian);
-  view.setUint32(12, check.u32(pid, 'pid'), hostLittleEndian);
+function writeHeader(view: DataView, at: number, length: number, type: number, { flags, seq, pid }: Header): void {
+  view.setUint32(at, length, little);
+  view.setUint16(at + 4, check.u16(type, 'type'), little);
+  view.setUint16(at + 6, check.u16(flags, 'flags'), little);
+  view.setUint32(at + 8, check.u32(seq, 'seq'), little);
+  view.setUint32(at + 12, check.u32(pid, 'pid'), little);
 }

@@ -6,8 +6,17 @@ export { type AddressWithFamily, formatAddress, parseAddress, sameAddress } from
 export { AeventCursor } from './aevent-cursor.ts';
 export { type XfrmAttributes, xfrma } from './attributes.ts';
 export * from './constants.ts';
+export { JsonError, messageFromJson } from './from-json.ts';
 export { formatSpi, type Json, type JsonObject, type JsonOptions, messageToJson } from './json.ts';
-export { type AnyXfrmMessage, type XfrmKind, type XfrmMessage, XfrmMsg, xfrm, xfrmFirstLayout } from './messages.ts';
+export {
+  type AnyXfrmMessage,
+  type XfrmKind,
+  type XfrmMessage,
+  XfrmMsg,
+  xfrm,
+  xfrmFirstLayout,
+  xfrmOfRelease,
+} from './messages.ts';
 export type {
   Address,
   AeventId,

@@ -1,0 +1,101 @@
+import type { Command } from 'commander';
+import { ConfigError, ControlError, type ControlRequest, callControl, readConfig, type Status } from '../node/index.ts';
+import type { JsonObject } from '../xfrm/index.ts';
+import { ExitCode } from './exit-codes.ts';
+import { CliError, usageError } from './failure.ts';
+import { paint, print, printJson } from './output.ts';
+
+/** The commands that talk to a running daemon. */
+
+interface Options {
+  readonly config: string;
+  readonly json?: boolean;
+  readonly force?: boolean;
+  readonly sas?: boolean;
+}
+
+export function register(program: Command): void {
+  command(program, 'status', 'show role, term, completeness and counts of a node')
+    .option('--sas', 'list every SA of the replica')
+    .addHelpText('after', '\nExample:\n  $ xfrmsync status -c /etc/xfrmsync/xfrmsync.toml')
+    .action(async (options: Options) => {
+      const status = (await call(options, { command: 'status', sas: options.sas === true })) as Status;
+      if (options.json) await printJson(status as unknown as JsonObject);
+      else await print(statusText(status));
+    });
+
+  command(program, 'promote', 'make this node the active one')
+    .option('--force', 'take over although the active is there, or although this standby is not complete')
+    .addHelpText(
+      'after',
+      `
+With the active connected this is a planned switchover: it gives up its addresses, waits until it is quiet, shuts its SAs and
+hands over exact counters. With the active gone it is a takeover: outbound numbers skip what it may have used, inbound windows
+start as configured. Make sure that the old active is dead or fenced: nothing here can do that for you.
+
+Example:
+  $ xfrmsync promote -c /etc/xfrmsync/xfrmsync.toml`,
+    )
+    .action(async (options: Options) =>
+      show(options, await call(options, { command: 'promote', force: options.force === true })),
+    );
+
+  command(program, 'demote', 'hand over to the standby in a planned switchover')
+    .option('--force', 'stop being active even if no standby is connected')
+    .addHelpText('after', '\nExample:\n  $ xfrmsync demote -c /etc/xfrmsync/xfrmsync.toml')
+    .action(async (options: Options) =>
+      show(options, await call(options, { command: 'demote', force: options.force === true })),
+    );
+
+  command(program, 'resync', 'read the kernel anew (active) or ask the active for a whole account (standby)')
+    .addHelpText('after', '\nExample:\n  $ xfrmsync resync -c /etc/xfrmsync/xfrmsync.toml')
+    .action(async (options: Options) => show(options, await call(options, { command: 'resync' })));
+}
+
+function command(program: Command, name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .requiredOption('-c, --config <file>', 'configuration of the node')
+    .option('--json', 'print JSON');
+}
+
+async function call({ config: path }: Options, request: ControlRequest): Promise<object> {
+  try {
+    const config = await readConfig(path);
+    return await callControl(config.node.control, request);
+  } catch (error) {
+    if (error instanceof ConfigError) throw usageError(error.message, error);
+    if (error instanceof ControlError) {
+      throw new CliError(error.code === 'ERR_NO_DAEMON' ? ExitCode.DAEMON : ExitCode.FAILED, error.message, error);
+    }
+    throw error;
+  }
+}
+
+async function show({ json }: Options, result: object): Promise<void> {
+  if (json) await printJson(result as JsonObject);
+  else for (const [name, value] of Object.entries(result)) await print(`${name} ${value}`);
+}
+
+function statusText(status: Status): string {
+  const { node, cluster, role, term, phase, complete, peer, sas, installed, policies, unseenMs, counts } = status;
+  const lines = [
+    `${paint('strong', node)} of ${cluster}: ${paint('strong', role)}, term ${term}${phase === 'steady' ? '' : ` (${phase})`}`,
+    `  complete  ${complete ? 'yes' : paint('alarm', 'no: a takeover would be partial')}`,
+    `  peer      ${peer.name}, ${peer.connected ? `connected, ${peer.role}, term ${peer.term}` : paint('alarm', 'not connected')}`,
+    `  SAs       ${sas}, ${installed} in the kernel; ${policies} policies`,
+    ...(unseenMs === null ? [] : [`  unseen    ${unseenMs} ms of the active's progress`]),
+    `  counts    ${Object.entries(counts)
+      .map(([name, n]) => `${name} ${n}`)
+      .join(', ')}`,
+  ];
+  for (const sa of status.list ?? []) {
+    lines.push(
+      `  ${sa.daddr} ${sa.spi} oseq ${sa.oseq} seq ${sa.seq} packets ${sa.packets} bytes ${sa.bytes}` +
+        ` events every ${sa.thresholdPackets} packets or ${sa.thresholdTimerMs} ms, peak ${sa.peakPps} packets/s` +
+        `${sa.installed ? '' : ' (not in the kernel)'}`,
+    );
+  }
+  return lines.join('\n');
+}

@@ -1,0 +1,44 @@
+import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { linuxKernel } from '../kernel/index.ts';
+import { LinkError } from '../link/index.ts';
+import { ConfigError, checkHooks, openLog, readConfig, startNode } from '../node/index.ts';
+import { ExitCode } from './exit-codes.ts';
+import { CliError, doing } from './failure.ts';
+
+export function register(program: Command): void {
+  program
+    .command('daemon')
+    .description('run a node: replicate SAs to the other node, or keep them ready to take over')
+    .requiredOption('-c, --config <file>', 'configuration of the node')
+    .addHelpText(
+      'after',
+      `
+Runs in the foreground, logs JSON lines to standard error, ends on SIGTERM or SIGINT. Needs CAP_NET_ADMIN.
+A node that is active when it ends leaves its SAs as they are; the standby is told nothing and takes over only when promoted.
+
+Example:
+  $ xfrmsync daemon -c /etc/xfrmsync/a/xfrmsync.toml`,
+    )
+    .action(async (options: { config: string }) => {
+      const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+        version: string;
+      };
+      try {
+        const config = await readConfig(options.config);
+        await checkHooks(config);
+        const log = openLog(config);
+        const node = await doing('the node cannot start', startNode(config, linuxKernel(), log, version));
+        const stop = (): void => void node.stop();
+        process.once('SIGTERM', stop);
+        process.once('SIGINT', stop);
+        await node.stopped;
+        log.flush();
+      } catch (error) {
+        if (error instanceof ConfigError || (error instanceof LinkError && error.code === 'ERR_IDENTITY')) {
+          throw new CliError(ExitCode.USAGE, error.message, error);
+        }
+        throw error;
+      }
+    });
+}

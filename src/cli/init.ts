@@ -1,0 +1,54 @@
+import type { Command } from 'commander';
+import { ConfigError, initPair } from '../node/index.ts';
+import { parseAddress } from '../xfrm/index.ts';
+import { usageError } from './failure.ts';
+import { print } from './output.ts';
+
+interface NodeOption {
+  readonly name: string;
+  readonly address: string;
+}
+
+/** The daemons' own port; strongSwan's ha plugin, which has the same purpose, uses it too. */
+const PORT = 4510;
+
+export function register(program: Command): void {
+  program
+    .command('init')
+    .description('write configuration, keys and certificates of the two nodes of a pair')
+    .argument('<directory>', 'gets one folder for each node; copy each to its machine')
+    .requiredOption('--cluster <name>', 'name of the pair')
+    .requiredOption(
+      '--node <name=address>',
+      'a node and its address on the link between the two; twice, the active one first',
+      collect,
+      [],
+    )
+    .option('--port <number>', 'TCP port of the link', String(PORT))
+    .addHelpText(
+      'after',
+      `
+Example:
+  $ xfrmsync init pair --cluster vpn --node a=10.255.0.1 --node b=10.255.0.2
+  $ scp -r pair/b gateway-b:/etc/xfrmsync`,
+    )
+    .action(async (directory: string, options: { cluster: string; node: NodeOption[]; port: string }) => {
+      const port = Number(options.port);
+      if (!Number.isInteger(port) || port < 1 || port > 65535)
+        throw usageError(`--port: "${options.port}" is not a port number`);
+      try {
+        const files = await initPair({ directory, cluster: options.cluster, nodes: options.node, port });
+        for (const file of files) await print(file);
+      } catch (error) {
+        throw error instanceof ConfigError ? usageError(error.message, error) : error;
+      }
+    });
+}
+
+function collect(text: string, before: NodeOption[]): NodeOption[] {
+  const [, name, address] = /^([A-Za-z0-9_.-]{1,63})=(.+)$/.exec(text) ?? [];
+  if (name === undefined || address === undefined || parseAddress(address) === undefined) {
+    throw usageError(`--node: "${text}" is not NAME=ADDRESS, such as a=10.255.0.1`);
+  }
+  return [...before, { name, address }];
+}

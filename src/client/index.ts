@@ -1,0 +1,18 @@
+/** Typed requests and an event stream over any kernel. */
+export {
+  type Aevent,
+  type AeventValues,
+  newAevent,
+  type Policy,
+  type PolicyId,
+  policyIdOf,
+  type Sa,
+  type SaFilter,
+  type SaId,
+  saIdOf,
+  usersaId,
+  XfrmClient,
+} from './client.ts';
+export { ClientError, type ClientErrorCode } from './errors.ts';
+export { type EventOptions, type EventStream, type KernelEvent, openEvents } from './events.ts';
+export type { Request, Result, TransportOptions } from './transport.ts';

@@ -1,0 +1,4 @@
+export { KernelError, type KernelErrorCode } from './errors.ts';
+export type { Batch, Kernel, KernelSocket, OpenOptions } from './kernel.ts';
+export { type LinuxKernel, type LinuxKernelOptions, linuxKernel } from './linux/linux.ts';
+export type { LinuxKernelSocket } from './linux/socket.ts';

@@ -1,0 +1,34 @@
+import type { Kernel, OpenOptions } from '../kernel.ts';
+import { type Host, loadLibc } from './libc.ts';
+import { openXfrmSocket } from './open.ts';
+import { type LinuxKernelSocket, NetlinkSocket } from './socket.ts';
+
+export interface LinuxKernelOptions {
+  /** A network namespace, such as `/run/netns/gw`: sockets are opened there by setns(2), and the thread returns at once. */
+  namespace?: string;
+  /** Lets datagrams of other processes through. For tests that play the kernel: anybody with CAP_NET_ADMIN can then forge events. */
+  acceptUserSpaceSenders?: boolean;
+}
+
+export interface LinuxKernel extends Kernel {
+  open(options?: OpenOptions): Promise<LinuxKernelSocket>;
+}
+
+/**
+ * The kernel of this machine. Nothing is loaded or tried before `open`, which rejects with `KernelError`: ERR_NOT_LINUX,
+ * ERR_UNSUPPORTED_ARCH, ERR_NO_KOFFI, ERR_NO_XFRM, ERR_PERMISSION, ERR_NAMESPACE, ERR_ARGUMENT or ERR_SYSCALL.
+ *
+ * A socket for requests opens without any privilege; without CAP_NET_ADMIN the kernel then answers each request with EPERM.
+ *
+ * `host` says what machine this is; leave it out.
+ */
+export function linuxKernel(options: LinuxKernelOptions = {}, host?: Host): LinuxKernel {
+  return {
+    name: 'linux',
+    async open(openOptions: OpenOptions = {}) {
+      const libc = await loadLibc(host);
+      const opened = openXfrmSocket(libc, options.namespace, openOptions);
+      return new NetlinkSocket(libc, opened, options.acceptUserSpaceSenders ?? false);
+    },
+  };
+}

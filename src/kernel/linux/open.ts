@@ -1,0 +1,132 @@
+import { Errno, KernelError, syscallError } from '../errors.ts';
+import type { OpenOptions } from '../kernel.ts';
+import {
+  AF_NETLINK,
+  NETLINK_ADD_MEMBERSHIP,
+  NETLINK_CAP_ACK,
+  NETLINK_EXT_ACK,
+  NETLINK_XFRM,
+  SO_RCVBUF,
+  SO_RCVBUFFORCE,
+  SO_SNDBUF,
+  SO_SNDBUFFORCE,
+  SOCK_CLOEXEC,
+  SOCK_RAW,
+  SOL_NETLINK,
+  SOL_SOCKET,
+  SockaddrNl,
+} from './abi.ts';
+import type { Libc } from './libc.ts';
+import { inNetworkNamespace } from './namespace.ts';
+
+/** An event is charged about 1 KiB: this holds a burst of 100,000 and more, a second or so of a busy gateway. */
+const EVENT_RECEIVE_BUFFER_BYTES = 64 << 20;
+/** Acknowledgements of some thousand requests, or what the kernel prepares ahead of a dump. */
+const REQUEST_RECEIVE_BUFFER_BYTES = 8 << 20;
+/** A batch of 64 messages of the largest kind (16 KiB each) is one datagram. */
+const SEND_BUFFER_BYTES = 1 << 20;
+/** The kernel doubles what it is given and keeps it in an int (sock_set_rcvbuf). */
+const BUFFER_BYTES_MAX = 0x3fffffff;
+/** What netlink_sendmsg keeps back from the send buffer. */
+const SEND_RESERVE_BYTES = 32;
+/** XFRM groups fit the 32-bit masks of struct sockaddr_nl. */
+const GROUP_MAX = 32;
+
+/** A bound netlink socket and what the kernel said about it. */
+export interface OpenedSocket {
+  fd: number;
+  portId: number;
+  groups: readonly number[];
+  receiveBufferBytes: number;
+  datagramBytesMax: number;
+}
+
+/** Opens, sizes and binds the socket, and joins its groups. Throws `KernelError`; then nothing stays open. */
+export function openXfrmSocket(libc: Libc, namespace: string | undefined, options: OpenOptions): OpenedSocket {
+  const groups = [...new Set(options.groups)];
+  const what = groups.length > 0 ? 'Cannot listen for XFRM events' : 'Cannot open a socket for XFRM requests';
+  const wanted =
+    options.receiveBufferBytes ?? (groups.length > 0 ? EVENT_RECEIVE_BUFFER_BYTES : REQUEST_RECEIVE_BUFFER_BYTES);
+  checkArguments(groups, wanted);
+
+  const fd = createSocket(libc, namespace, what);
+  const socket = { libc, fd, what };
+  try {
+    // Before the groups are joined: the first events already find the large buffer.
+    const receiveBufferBytes = sizeBuffer(socket, SO_RCVBUFFORCE, SO_RCVBUF, wanted);
+    const sendBufferBytes = sizeBuffer(socket, SO_SNDBUFFORCE, SO_SNDBUF, SEND_BUFFER_BYTES);
+    if (groups.length === 0) {
+      setOption(socket, SOL_NETLINK, NETLINK_CAP_ACK, 1);
+      setOption(socket, SOL_NETLINK, NETLINK_EXT_ACK, 1);
+    }
+    const portId = bindSocket(socket);
+    for (const group of groups) setOption(socket, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
+    return { fd, portId, groups, receiveBufferBytes, datagramBytesMax: sendBufferBytes - SEND_RESERVE_BYTES };
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+}
+
+interface Socket {
+  libc: Libc;
+  fd: number;
+  what: string;
+}
+
+function checkArguments(groups: readonly number[], receiveBufferBytes: number): void {
+  for (const group of groups) {
+    if (!Number.isInteger(group) || group < 1 || group > GROUP_MAX) {
+      throw new KernelError('ERR_ARGUMENT', `groups: ${group} is not a multicast group: use 1 to ${GROUP_MAX}`);
+    }
+  }
+  if (!Number.isInteger(receiveBufferBytes) || receiveBufferBytes < 1 || receiveBufferBytes > BUFFER_BYTES_MAX) {
+    throw new KernelError(
+      'ERR_ARGUMENT',
+      `receiveBufferBytes: ${receiveBufferBytes} is out of range: use 1 to ${BUFFER_BYTES_MAX}`,
+    );
+  }
+}
+
+function createSocket(libc: Libc, namespace: string | undefined, what: string): number {
+  // errno is read before setns(2) on the way back could change it.
+  const create = () => {
+    const fd = libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_XFRM);
+    return fd < 0 ? -libc.errno() : fd;
+  };
+  const result = namespace === undefined ? create() : inNetworkNamespace(libc, namespace, create);
+  if (result < 0) throw syscallError('socket', -result, what);
+  return result;
+}
+
+function bindSocket({ libc, fd, what }: Socket): number {
+  const address = new Uint32Array(new ArrayBuffer(SockaddrNl.bytes));
+  new Uint16Array(address.buffer)[0] = AF_NETLINK;
+  if (libc.bind(fd, address, SockaddrNl.bytes) < 0) throw syscallError('bind', libc.errno(), what);
+  if (libc.getsockname(fd, address, int32(SockaddrNl.bytes)) < 0) throw syscallError('getsockname', libc.errno(), what);
+  return address[SockaddrNl.portIdWord] as number;
+}
+
+/** Forces the size where the kernel allows it (CAP_NET_ADMIN), else takes what rmem_max or wmem_max leaves. Returns what was granted. */
+function sizeBuffer(socket: Socket, force: number, plain: number, bytes: number): number {
+  const { libc, fd, what } = socket;
+  if (libc.setsockopt(fd, SOL_SOCKET, force, int32(bytes), 4) < 0) {
+    const errno = libc.errno();
+    if (errno !== Errno.EPERM) throw syscallError('setsockopt', errno, what);
+    setOption(socket, SOL_SOCKET, plain, bytes);
+  }
+  const granted = int32(0);
+  if (libc.getsockopt(fd, SOL_SOCKET, plain, granted, int32(4)) < 0)
+    throw syscallError('getsockopt', libc.errno(), what);
+  return granted[0] as number;
+}
+
+function setOption({ libc, fd, what }: Socket, level: number, option: number, value: number): void {
+  if (libc.setsockopt(fd, level, option, int32(value), 4) < 0) throw syscallError('setsockopt', libc.errno(), what);
+}
+
+function int32(value: number): Int32Array {
+  const memory = new Int32Array(new ArrayBuffer(4));
+  memory[0] = value;
+  return memory;
+}

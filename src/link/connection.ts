@@ -1,0 +1,109 @@
+import type { TLSSocket } from 'node:tls';
+import type { Frame } from '../replica/index.ts';
+import { decodeFrame, encodeFrame, FRAME_HEADER, FRAME_MAX } from './codec.ts';
+import { LinkError } from './errors.ts';
+
+/** Above this many bytes that wait to be sent, `send` still takes a frame but `writable` says no: counters are then coalesced. */
+const WAITING_MAX = 1 << 20;
+
+export interface ConnectionEvents {
+  onFrame(frame: Frame): void;
+  /** Once, when the connection is over. */
+  onClose(reason: string): void;
+  /** What waited has been sent. */
+  onWritable(): void;
+}
+
+/** One authenticated connection to the other node: frames in, frames out. */
+export class Connection {
+  readonly #socket: TLSSocket;
+  readonly #events: ConnectionEvents;
+  #pieces: Uint8Array[] = [];
+  #received = 0;
+  #closed = false;
+
+  constructor(socket: TLSSocket, events: ConnectionEvents) {
+    this.#socket = socket;
+    this.#events = events;
+    socket.setNoDelay(true);
+    socket.on('data', (bytes: Buffer) => this.#onData(bytes));
+    socket.on('drain', () => events.onWritable());
+    socket.on('error', (error) => this.#end(error.message));
+    socket.on('close', () => this.#end('the connection was closed'));
+  }
+
+  get writable(): boolean {
+    return !this.#closed && this.#socket.writableLength < WAITING_MAX;
+  }
+
+  send(frame: Frame): void {
+    if (!this.#closed) this.#socket.write(encodeFrame(frame));
+  }
+
+  /** Sends what the iterable yields, no faster than the other side takes it. */
+  async stream(frames: Iterable<Frame>): Promise<void> {
+    for (const frame of frames) {
+      if (this.#closed) return;
+      if (!this.#socket.write(encodeFrame(frame)) && this.#socket.writableLength > WAITING_MAX) {
+        await new Promise<void>((resolve) => {
+          const go = (): void => {
+            this.#socket.off('drain', go);
+            this.#socket.off('close', go);
+            resolve();
+          };
+          this.#socket.once('drain', go);
+          this.#socket.once('close', go);
+        });
+      }
+    }
+  }
+
+  /** What has been sent goes out first. */
+  close(reason: string): void {
+    this.#socket.end();
+    this.#end(reason);
+  }
+
+  #end(reason: string): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    // What still arrives is of no interest; half-closed peers must not keep the descriptor.
+    this.#socket.removeAllListeners('data');
+    this.#socket.resume();
+    setImmediate(() => this.#socket.destroySoon());
+    this.#events.onClose(reason);
+  }
+
+  #onData(bytes: Buffer): void {
+    this.#pieces.push(bytes);
+    this.#received += bytes.length;
+    let at = 0;
+    let all: Uint8Array | undefined;
+    while (!this.#closed && this.#received - at >= 4) {
+      all ??= this.#pieces.length === 1 ? (this.#pieces[0] as Uint8Array) : Buffer.concat(this.#pieces);
+      const length = new DataView(all.buffer, all.byteOffset + at).getUint32(0) + 4;
+      if (length < FRAME_HEADER || length > FRAME_MAX) {
+        this.#fault(new LinkError('ERR_FRAME', `a frame of ${length} bytes`));
+        return;
+      }
+      if (this.#received - at < length) break;
+      try {
+        this.#events.onFrame(decodeFrame(all.subarray(at, at + length)));
+      } catch (error) {
+        if (!(error instanceof LinkError)) throw error;
+        this.#fault(error);
+        return;
+      }
+      at += length;
+    }
+    if (all !== undefined) {
+      this.#pieces = at < all.length ? [all.subarray(at)] : [];
+      this.#received -= at;
+    }
+  }
+
+  #fault(error: LinkError): void {
+    this.#socket.destroy();
+    this.#end(`the other side sent ${error.message}`);
+  }
+}

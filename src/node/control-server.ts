@@ -1,0 +1,78 @@
+import { chmod, mkdir, unlink } from 'node:fs/promises';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
+import { CONTROL_LINE_MAX, type ControlAnswer, controlRequest } from './control-protocol.ts';
+
+const CONNECTIONS_MAX = 32;
+/** A caller that says nothing is not waited for. */
+const IDLE_MS = 30_000;
+
+type Parsed = import('zod').output<typeof controlRequest>;
+export type ControlHandler = (request: Parsed) => Promise<ControlAnswer>;
+
+/** Listens on a Unix socket with mode 0600. @throws Error if another daemon answers there */
+export async function openControl(path: string, handle: ControlHandler): Promise<Server> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  if (await answers(path)) throw new Error(`another xfrmsync daemon already answers on ${path}`);
+  await unlink(path).catch(() => {});
+  const server = createServer((socket) => serve(socket, handle));
+  server.maxConnections = CONNECTIONS_MAX;
+  const before = process.umask(0o177);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (error) =>
+        reject(new Error(`cannot open the control socket ${path}: ${error.message}`, { cause: error })),
+      );
+      server.listen(path, resolve);
+    });
+  } finally {
+    process.umask(before);
+  }
+  await chmod(path, 0o600);
+  return server;
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => resolve(false));
+  });
+}
+
+function serve(socket: Socket, handle: ControlHandler): void {
+  let text = '';
+  socket.setTimeout(IDLE_MS, () => socket.destroy());
+  socket.on('error', () => {});
+  const answer = (value: ControlAnswer): void => {
+    socket.end(`${JSON.stringify(value)}\n`);
+  };
+  socket.on('data', (bytes: Buffer) => {
+    text += bytes.toString('utf8');
+    if (text.length > CONTROL_LINE_MAX) {
+      socket.removeAllListeners('data');
+      answer({ ok: false, reason: 'the request is too long' });
+      return;
+    }
+    const end = text.indexOf('\n');
+    if (end < 0) return;
+    socket.removeAllListeners('data');
+    socket.setTimeout(0);
+    const request = parse(text.slice(0, end));
+    if (typeof request === 'string') answer({ ok: false, reason: request });
+    else handle(request).then(answer, (error: Error) => answer({ ok: false, reason: error.message }));
+  });
+}
+
+function parse(line: string): Parsed | string {
+  try {
+    const result = controlRequest.safeParse(JSON.parse(line));
+    if (result.success) return result.data;
+    return `not a request: ${result.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ')}`;
+  } catch {
+    return 'not a request: it is no JSON';
+  }
+}

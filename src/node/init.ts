@@ -1,0 +1,94 @@
+import { access, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { makeIdentity } from '../link/index.ts';
+import { ConfigError } from './config.ts';
+
+export interface InitOptions {
+  readonly directory: string;
+  readonly cluster: string;
+  /** Two nodes, the first one active at first. */
+  readonly nodes: readonly { readonly name: string; readonly address: string }[];
+  readonly port: number;
+}
+
+/** Writes configuration, key and certificate of the two nodes of a pair; never over files that are there. @throws ConfigError */
+export async function initPair({ directory, cluster, nodes, port }: InitOptions): Promise<string[]> {
+  const [first, second] = nodes;
+  if (first === undefined || second === undefined || nodes.length !== 2)
+    throw new ConfigError('a pair has two nodes: give --node twice');
+  if (first.name === second.name) throw new ConfigError(`both nodes are called ${first.name}`);
+  const folders = nodes.map((node) => join(directory, node.name));
+  for (const folder of folders) {
+    const taken = await access(join(folder, 'xfrmsync.toml')).then(
+      () => true,
+      () => false,
+    );
+    if (taken)
+      throw new ConfigError(`${folder} already has a configuration; choose another directory or remove it first`);
+  }
+  const identities = await Promise.all(nodes.map((node) => makeIdentity(node.name)));
+  const files: string[] = [];
+  for (const [i, node] of nodes.entries()) {
+    const peer = nodes[1 - i] as (typeof nodes)[number];
+    const folder = folders[i] as string;
+    const identity = identities[i] as (typeof identities)[number];
+    const peerPin = (identities[1 - i] as (typeof identities)[number]).pin;
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const put = async (name: string, text: string, mode: number): Promise<void> => {
+      const path = join(folder, name);
+      await writeFile(path, text, { flag: 'wx', mode });
+      files.push(path);
+    };
+    await put('key.pem', identity.key, 0o600);
+    await put('cert.pem', identity.cert, 0o644);
+    await put('xfrmsync.toml', configText({ cluster, node, peer, peerPin, port, active: i === 0 }), 0o600);
+  }
+  return files;
+}
+
+const endpoint = (address: string, port: number): string =>
+  address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+
+function configText(of: {
+  cluster: string;
+  node: { name: string; address: string };
+  peer: { name: string; address: string };
+  peerPin: string;
+  port: number;
+  active: boolean;
+}): string {
+  return `# xfrmsync, node ${of.node.name} of cluster ${of.cluster}. Paths start at this file's folder.
+
+[node]
+name = "${of.node.name}"
+cluster = "${of.cluster}"
+state_dir = "state"
+control = "control.sock"
+# Only for the very first start; afterwards state_dir knows.
+initial_role = "${of.active ? 'active' : 'standby'}"
+
+[link]
+listen = "${endpoint(of.node.address, of.port)}"
+key = "key.pem"
+cert = "cert.pem"
+
+[peer]
+name = "${of.peer.name}"
+address = "${endpoint(of.peer.address, of.port)}"
+pin = "${of.peerPin}"
+
+[replicate]
+policies = true
+# "immediate": the standby's kernel has the SAs, unable to send. "takeover": it gets them when it takes over.
+install = "immediate"
+
+[takeover]
+# "strict": no packet is accepted twice. "window": nothing is lost, what was accepted unseen can be replayed.
+inbound = "strict"
+
+[hooks]
+# Programs that take and give up the shared addresses.
+# claim = "claim.sh"
+# release = "release.sh"
+`;
+}

@@ -1,0 +1,375 @@
+import { mkdir } from 'node:fs/promises';
+import type { Server } from 'node:net';
+import { performance } from 'node:perf_hooks';
+import type { Logger } from 'pino';
+import { XfrmClient } from '../client/index.ts';
+import type { Batch, Kernel, KernelSocket } from '../kernel/index.ts';
+import { Link, readIdentity } from '../link/index.ts';
+import { DecodeError, forEachMessage, hostLittleEndian } from '../netlink/index.ts';
+import { type Effect, Replica, type ReplicaSettings, type TakeoverReport, type Write } from '../replica/index.ts';
+import { readBootId, roleStore } from '../role/index.ts';
+import { AeventCursor, decodeMessage, parseAddress, XfrmGroup, XfrmMsg } from '../xfrm/index.ts';
+import type { Config } from './config.ts';
+import { type ControlHandler, openControl } from './control-server.ts';
+import { runHook } from './hooks.ts';
+import { statusOf } from './status.ts';
+
+/** A node that runs; `stopped` settles when it has stopped, with an error if it did not stop because it was told to. */
+export interface RunningNode {
+  readonly stopped: Promise<void>;
+  stop(): Promise<void>;
+}
+
+const GROUPS = [XfrmGroup.SA, XfrmGroup.EXPIRE, XfrmGroup.POLICY, XfrmGroup.AEVENTS, XfrmGroup.MIGRATE];
+
+/** Starts a node: everything is open and the kernel has been read when it returns. */
+export async function startNode(config: Config, kernel: Kernel, log: Logger, version: string): Promise<RunningNode> {
+  const node = new Node(config, kernel, log, version);
+  try {
+    await node.start();
+  } catch (error) {
+    await node.stop();
+    throw error;
+  }
+  return node;
+}
+
+type Answer = { resolve: (result: object) => void; reject: (reason: Error) => void };
+
+/** Carries out what the replica decides, on real things; decides nothing itself. */
+class Node implements RunningNode {
+  readonly stopped: Promise<void>;
+  readonly #config: Config;
+  readonly #kernel: Kernel;
+  readonly #log: Logger;
+  readonly #replica: Replica;
+  readonly #cursor = new AeventCursor();
+  readonly #settleStopped: { resolve: () => void; reject: (error: Error) => void };
+  #client!: XfrmClient;
+  #events!: KernelSocket;
+  #link!: Link;
+  #control: Server | undefined;
+  #store!: ReturnType<typeof roleStore>;
+  #operator: Answer | undefined;
+  #operatorTimer: NodeJS.Timeout | undefined;
+  #flushTimer: NodeJS.Timeout | undefined;
+  #pingTimer: NodeJS.Timeout | undefined;
+  #pumping = false;
+  #streams: Promise<void> = Promise.resolve();
+  #heardMs = 0;
+  #stopping = false;
+
+  constructor(config: Config, kernel: Kernel, log: Logger, version: string) {
+    this.#config = config;
+    this.#kernel = kernel;
+    this.#log = log;
+    this.#replica = new Replica(replicaSettings(config, version));
+    let settle: { resolve: () => void; reject: (error: Error) => void } | undefined;
+    this.stopped = new Promise<void>((resolve, reject) => {
+      settle = { resolve, reject };
+    });
+    this.stopped.catch(() => {});
+    this.#settleStopped = settle as NonNullable<typeof settle>;
+  }
+
+  async start(): Promise<void> {
+    const { node, link, peer, kernel } = this.#config;
+    await mkdir(node.state_dir, { recursive: true, mode: 0o700 });
+    const bootId = await readBootId();
+    this.#store = roleStore(node.state_dir, bootId);
+    const saved = await this.#store.load();
+    const identity = await readIdentity(link.key, link.cert);
+    this.#client = await XfrmClient.open(this.#kernel);
+    this.#events = await this.#kernel.open({ groups: GROUPS, receiveBufferBytes: kernel.receive_buffer_bytes });
+    this.#events.onOverrun(() => this.#input(() => this.#replica.onOverrun()));
+    this.#events.onError((error) => this.#fail(error));
+    this.#link = new Link(
+      { identity, peerPin: peer.pin, listen: link.listen, peer: peer.address, dials: node.name > peer.name },
+      {
+        onConnected: () => {
+          this.#heardMs = performance.now();
+          this.#input(() => this.#replica.onConnected());
+        },
+        onDisconnected: (reason) => {
+          this.#log.warn({ reason }, `the link to ${peer.name} is down`);
+          this.#input(() => this.#replica.onDisconnected());
+        },
+        onFrame: (frame) => {
+          this.#heardMs = performance.now();
+          this.#input(() => this.#replica.onFrame(frame, this.#heardMs));
+        },
+        onWritable: () => this.#scheduleFlush(),
+        onTrouble: (text) => this.#log.warn(text),
+      },
+    );
+    this.#control = await openControl(node.control, this.#onControl);
+
+    const first = { term: node.initial_role === 'active' ? 1 : 0, role: node.initial_role };
+    // After a boot the kernel is empty: what was active must not go on as if it were.
+    const start =
+      saved === undefined ? first : saved.bootId === bootId ? saved : { ...saved, role: 'standby' as const };
+    if (saved === undefined || saved.role !== start.role) await this.#store.save(start);
+    this.#replica.start(start);
+    await this.#pump();
+    this.#events.receive((batch) => this.#onEvents(batch));
+    await this.#link.open();
+    this.#pingTimer = setInterval(() => this.#tick(), link.ping_ms);
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopping) return this.stopped.catch(() => {});
+    this.#shut();
+    this.#settleStopped.resolve();
+  }
+
+  #shut(): void {
+    this.#stopping = true;
+    clearInterval(this.#pingTimer);
+    clearTimeout(this.#flushTimer);
+    clearTimeout(this.#operatorTimer);
+    this.#operator?.reject(new Error('the daemon stops'));
+    this.#link?.close();
+    this.#control?.close();
+    this.#events?.close();
+    this.#client?.close();
+  }
+
+  #fail(error: Error): void {
+    if (this.#stopping) return;
+    this.#log.error({ err: error }, 'the node cannot go on');
+    this.#shut();
+    this.#settleStopped.reject(error);
+  }
+
+  // --- inputs ---------------------------------------------------------------------------------------------------------
+
+  #input(happen: () => void): void {
+    if (this.#stopping) return;
+    happen();
+    this.#scheduleFlush();
+    void this.#pump();
+  }
+
+  #onEvents(batch: Batch): void {
+    this.#input(() => {
+      const nowMs = performance.now();
+      for (let i = 0; i < batch.count; i++) {
+        const start = batch.offsets[i] as number;
+        forEachMessage(
+          batch.buffer,
+          (at, length) => this.#onEvent(batch, at, length, nowMs),
+          start,
+          start + (batch.lengths[i] as number),
+        );
+      }
+    });
+  }
+
+  #onEvent({ buffer, view }: Batch, at: number, length: number, nowMs: number): void {
+    if (view.getUint16(at + 4, hostLittleEndian) === XfrmMsg.NEWAE) {
+      this.#replica.onAevents(this.#cursor.reset(buffer, at, at + length), nowMs);
+      return;
+    }
+    try {
+      // A copy: what the replica keeps must not point into the receive buffer.
+      this.#replica.onKernelMessage(decodeMessage(buffer.slice(at, at + length)), nowMs);
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+      this.#log.warn(`the kernel sent a message that cannot be read: ${error.message}`);
+    }
+  }
+
+  #tick(): void {
+    const nowMs = performance.now();
+    const { timeout_ms } = this.#config.link;
+    if (this.#link.connected && nowMs - this.#heardMs > timeout_ms)
+      this.#link.disconnect(`nothing came for ${timeout_ms} ms`);
+    this.#input(() => this.#replica.ping(nowMs));
+  }
+
+  #scheduleFlush(): void {
+    if (this.#flushTimer !== undefined || !this.#replica.hasDirty || this.#stopping) return;
+    const ms = this.#replica.role === 'active' ? this.#config.link.flush_ms : this.#config.replicate.apply_ms;
+    this.#flushTimer = setTimeout(() => {
+      this.#flushTimer = undefined;
+      // A link that does not keep up gets the latest value later, not every value.
+      if (this.#replica.role === 'active' && this.#link.connected && !this.#link.writable) return;
+      this.#input(() => this.#replica.flush());
+    }, ms);
+  }
+
+  readonly #onControl: ControlHandler = async (request) => {
+    const nowMs = performance.now();
+    switch (request.command) {
+      case 'status': {
+        const about = { kernel: this.#kernel.name, peerName: this.#config.peer.name, nowMs, sas: request.sas };
+        return { ok: true, result: statusOf(this.#replica, about) };
+      }
+      case 'resync':
+        this.#input(() => this.#replica.resync());
+        return { ok: true, result: { role: this.#replica.role } };
+      default: {
+        if (this.#operator) return { ok: false, reason: 'another promote or demote is under way' };
+        const { force, command } = request;
+        const result = await new Promise<object>((resolve, reject) => {
+          this.#operator = { resolve, reject };
+          const { handover_timeout_ms: ms } = this.#config.takeover;
+          this.#operatorTimer = setTimeout(() => {
+            this.#input(() => this.#replica.abandonHandover(`nothing happened within ${ms} ms`));
+          }, ms);
+          this.#input(() =>
+            command === 'promote' ? this.#replica.promote(nowMs, { force }) : this.#replica.demote({ force }),
+          );
+        });
+        return { ok: true, result };
+      }
+    }
+  };
+
+  #answer(settle: (operator: Answer) => void): void {
+    clearTimeout(this.#operatorTimer);
+    const operator = this.#operator;
+    this.#operator = undefined;
+    if (operator) settle(operator);
+  }
+
+  // --- effects --------------------------------------------------------------------------------------------------------
+
+  /** Carries out effects one after the other until there are no more. */
+  async #pump(): Promise<void> {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    try {
+      for (let effects = this.#replica.take(); effects.length > 0 && !this.#stopping; effects = this.#replica.take()) {
+        for (const effect of joined(effects)) {
+          const done = this.#perform(effect);
+          if (done !== undefined) await done;
+        }
+      }
+    } catch (error) {
+      this.#fail(error as Error);
+    } finally {
+      this.#pumping = false;
+    }
+  }
+
+  #perform(effect: Effect): Promise<void> | undefined {
+    switch (effect.type) {
+      case 'send':
+        this.#link?.send(effect.frame);
+        return;
+      case 'stream': {
+        const { frames } = effect;
+        this.#streams = this.#streams.then(() => this.#link.stream(frames));
+        return;
+      }
+      case 'pong': {
+        this.#events.drain();
+        this.#replica.flush();
+        for (const earlier of this.#replica.take()) void this.#perform(earlier);
+        this.#link.send({ type: 'pong', timeMs: effect.timeMs, term: this.#replica.term });
+        return;
+      }
+      case 'write':
+        return this.#write(effect.writes);
+      case 'read':
+        return this.#read(effect);
+      case 'readSa':
+        return this.#client.batch([effect.request]).then(([result]) => {
+          const { reply } = result ?? {};
+          this.#replica.onReadSa(effect.handle, reply?.kind === 'NEWSA' ? reply : undefined, performance.now());
+        });
+      case 'readThresholds':
+        return this.#readThresholds(effect.handles);
+      case 'persist':
+        return this.#store.save(effect.durable).then(
+          () => this.#replica.onPersisted(),
+          (error: Error) => this.#replica.onPersistFailed(error.message),
+        );
+      case 'hook':
+        return runHook(this.#config, effect.name, this.#replica.term).then((failure) =>
+          this.#replica.onHook(effect.name, failure),
+        );
+      case 'wait':
+        return new Promise((resolve) => setTimeout(resolve, effect.ms));
+      case 'mark':
+        this.#replica.onMark(effect.name, performance.now());
+        return;
+      case 'promoted':
+        this.#answer(({ resolve }) => resolve(rounded(effect.report)));
+        return;
+      case 'demoted':
+        this.#answer(({ resolve }) => resolve({ role: 'standby', term: this.#replica.term }));
+        return;
+      case 'refused':
+        this.#log.warn(effect.reason);
+        this.#answer(({ reject }) => reject(new Error(effect.reason)));
+        return;
+      case 'disconnect':
+        this.#link.disconnect(effect.reason);
+        return;
+      case 'log':
+        this.#log[effect.level](effect.fields ?? {}, effect.text);
+        return;
+    }
+  }
+
+  async #write(writes: readonly Write[]): Promise<void> {
+    const results = await this.#client.batch(writes.map(({ request }) => request));
+    this.#replica.onWritten(writes, results);
+  }
+
+  async #read({ purpose }: Extract<Effect, { type: 'read' }>): Promise<void> {
+    const sas = await this.#client.dumpSas();
+    const policies = this.#config.replicate.policies ? await this.#client.dumpPolicies() : [];
+    this.#replica.onRead(purpose, { sas, policies }, performance.now());
+  }
+
+  async #readThresholds(handles: readonly number[]): Promise<void> {
+    for (const handle of handles) {
+      const record = this.#replica.sas.byHandle(handle);
+      const aevent = record && (await this.#client.getAevent(record.id, { thresholds: true }));
+      const { replayThresh, etimerThresh } = aevent?.attributes ?? {};
+      if (replayThresh === undefined || etimerThresh === undefined) continue;
+      this.#replica.onReadThresholds(handle, { packets: replayThresh, timerMs: etimerThresh * 100 });
+    }
+  }
+}
+
+/** Neighbouring writes to the kernel become one: it takes 64 of them in a send. */
+function joined(effects: readonly Effect[]): Effect[] {
+  const all: Effect[] = [];
+  let writes: Write[] | undefined;
+  for (const effect of effects) {
+    if (effect.type !== 'write') {
+      writes = undefined;
+      all.push(effect);
+    } else if (writes === undefined) {
+      writes = [...effect.writes];
+      all.push({ type: 'write', writes });
+    } else {
+      writes.push(...effect.writes);
+    }
+  }
+  return all;
+}
+
+function rounded(report: TakeoverReport): object {
+  return { ...report, takeoverMs: Math.round(report.takeoverMs * 10) / 10, unseenMs: Math.round(report.unseenMs) };
+}
+
+function replicaSettings(config: Config, version: string): ReplicaSettings {
+  const { node, link, peer, replicate, takeover } = config;
+  const linkAddresses = [link.listen.host, peer.address.host].flatMap((host) => parseAddress(host) ?? []);
+  return {
+    cluster: node.cluster,
+    node: node.name,
+    version,
+    littleEndian: hostLittleEndian,
+    selection: { ...replicate, ifIds: replicate.if_ids, linkAddresses },
+    plan: { inbound: takeover.inbound, rateMaxPps: takeover.rate_max_pps, rateFloorPps: takeover.rate_floor_pps },
+    install: replicate.install,
+    drainMs: takeover.drain_ms,
+    drainMaxMs: takeover.drain_max_ms,
+  };
+}

@@ -1,0 +1,77 @@
+import type { Replica } from '../replica/index.ts';
+import { formatAddress, formatSpi } from '../xfrm/index.ts';
+
+/** What `xfrmsync status` shows. No key material is anywhere near it (S6). */
+export interface Status {
+  readonly node: string;
+  readonly cluster: string;
+  readonly version: string;
+  readonly kernel: string;
+  readonly role: string;
+  readonly term: number;
+  readonly phase: string;
+  /** An active is; a standby is once it has a whole account of the active (S5). */
+  readonly complete: boolean;
+  readonly peer: { readonly name: string; readonly connected: boolean; readonly role?: string; readonly term?: number };
+  readonly sas: number;
+  readonly installed: number;
+  readonly policies: number;
+  /** Standby: for how long nothing is known of the active. What a takeover now would have to assume it sent meanwhile. */
+  readonly unseenMs: number | null;
+  readonly counts: Replica['counts'];
+  readonly list?: readonly SaStatus[];
+}
+
+interface SaStatus {
+  readonly daddr: string;
+  readonly spi: string;
+  readonly oseq: number;
+  readonly seq: number;
+  readonly packets: number;
+  readonly bytes: number;
+  readonly thresholdPackets: number;
+  readonly thresholdTimerMs: number;
+  readonly peakPps: number;
+  readonly installed: boolean;
+}
+
+export function statusOf(
+  replica: Replica,
+  about: { readonly kernel: string; readonly peerName: string; readonly nowMs: number; readonly sas: boolean },
+): Status {
+  const { settings, role, term, phase, complete, peer, provenMs, counts } = replica;
+  const records = [...replica.sas];
+  const list = records.map(({ id, counters, thresholds, rate, installed }) => ({
+    daddr: formatAddress(id.daddr, id.family),
+    spi: formatSpi(id.spi),
+    oseq: counters.oseqHi * 2 ** 32 + counters.oseq,
+    seq: counters.seqHi * 2 ** 32 + counters.seq,
+    packets: counters.packets,
+    bytes: counters.bytes,
+    thresholdPackets: thresholds.packets,
+    thresholdTimerMs: thresholds.timerMs,
+    peakPps: Math.round(rate.peakPps),
+    installed,
+  }));
+  return {
+    node: settings.node,
+    cluster: settings.cluster,
+    version: settings.version,
+    kernel: about.kernel,
+    role,
+    term,
+    phase,
+    complete: role === 'active' || complete,
+    peer: {
+      name: about.peerName,
+      connected: peer !== undefined,
+      ...(peer ? { role: peer.role, term: peer.term } : {}),
+    },
+    sas: records.length,
+    installed: records.filter((r) => r.installed).length,
+    policies: replica.policies.size,
+    unseenMs: role === 'standby' && provenMs !== undefined ? Math.round(about.nowMs - provenMs) : null,
+    counts,
+    ...(about.sas ? { list } : {}),
+  };
+}

@@ -1,0 +1,71 @@
+import type { Policy, Request, Sa } from '../client/index.ts';
+import type { Frame, Role } from './frames.ts';
+
+/** What the replica wants done. Effects are carried out one after the other, in order; results come back as inputs. */
+
+/** Why a request is written, so that its failure can be understood. */
+export interface Purpose {
+  readonly op: 'install' | 'update' | 'counters' | 'delete' | 'open' | 'policy' | 'policyDelete' | 'thresholds';
+  /** Of the SA; 0 for policies. */
+  readonly handle: number;
+}
+
+export interface Write {
+  readonly request: Request;
+  readonly purpose: Purpose;
+}
+
+/** What a full reading of the kernel is for. */
+export type ReadPurpose = 'start' | 'resync' | 'reconcile' | 'takeover' | 'drain' | 'final';
+
+export interface Reading {
+  readonly sas: readonly Sa[];
+  readonly policies: readonly Policy[];
+}
+
+export interface Durable {
+  readonly term: number;
+  readonly role: Role;
+}
+
+export interface TakeoverReport {
+  readonly kind: 'takeover' | 'switchover';
+  readonly role: Role;
+  readonly term: number;
+  readonly sas: number;
+  readonly failed: number;
+  /** SAs that stay shut as their numbers are used up; they must be re-keyed. */
+  readonly exhausted: number;
+  /** From the operator's word to the last SA ready. */
+  readonly takeoverMs: number;
+  /** How long the old active had not been heard of. */
+  readonly unseenMs: number;
+  readonly skipMax: number;
+  readonly closedMax: number;
+}
+
+export type Effect =
+  | { readonly type: 'send'; readonly frame: Frame }
+  /** Sends what `frames` yields, as fast as the link takes it. */
+  | { readonly type: 'stream'; readonly frames: Iterable<Frame> }
+  /** Reads what waits in the event socket, sends the counters that changed, then the pong. */
+  | { readonly type: 'pong'; readonly timeMs: number }
+  | { readonly type: 'write'; readonly writes: readonly Write[] }
+  | { readonly type: 'read'; readonly purpose: ReadPurpose }
+  | { readonly type: 'readSa'; readonly handle: number; readonly request: Request<'GETSA'> }
+  | { readonly type: 'readThresholds'; readonly handles: readonly number[] }
+  | { readonly type: 'persist'; readonly durable: Durable }
+  | { readonly type: 'hook'; readonly name: 'claim' | 'release' }
+  | { readonly type: 'wait'; readonly ms: number }
+  /** Comes back as an input once everything before it is done. */
+  | { readonly type: 'mark'; readonly name: 'opened' | 'parked' }
+  | { readonly type: 'promoted'; readonly report: TakeoverReport }
+  | { readonly type: 'refused'; readonly reason: string }
+  | { readonly type: 'demoted' }
+  | { readonly type: 'disconnect'; readonly reason: string }
+  | {
+      readonly type: 'log';
+      readonly level: 'info' | 'warn' | 'error';
+      readonly text: string;
+      readonly fields?: object;
+    };

@@ -1,0 +1,48 @@
+import type { Policy, Sa } from '../client/index.ts';
+import type { Counters, Thresholds } from './sa.ts';
+
+/** What nodes say to each other. Every frame carries the sender's term; a frame of an older term than one's own has no effect (S4). */
+
+export type Role = 'active' | 'standby';
+
+/** Who a node is. Sent first, and again whenever role or term change. */
+export interface Hello {
+  readonly type: 'hello';
+  readonly cluster: string;
+  readonly node: string;
+  readonly role: Role;
+  /** Messages of the kernel travel as they are, in the byte order of the sender's host. */
+  readonly littleEndian: boolean;
+  readonly version: string;
+}
+
+export interface CountersEntry {
+  readonly handle: number;
+  readonly counters: Readonly<Counters>;
+}
+
+export type FrameBody =
+  | Hello
+  /** A complete account follows. What it does not name by `snapshotEnd` is gone. */
+  | { readonly type: 'snapshotBegin'; readonly sas: number; readonly policies: number }
+  | { readonly type: 'snapshotEnd' }
+  | { readonly type: 'sa'; readonly handle: number; readonly thresholds: Thresholds; readonly sa: Sa }
+  | { readonly type: 'saDelete'; readonly handle: number }
+  | { readonly type: 'policy'; readonly policy: Policy }
+  | { readonly type: 'policyDelete'; readonly policy: Policy }
+  | { readonly type: 'counters'; readonly entries: readonly CountersEntry[] }
+  /** Standby to active; `time` is the sender's clock and comes back in the pong. */
+  | { readonly type: 'ping'; readonly timeMs: number }
+  /** All that the active's kernel had said when it got the ping has been sent before this. */
+  | { readonly type: 'pong'; readonly timeMs: number }
+  | { readonly type: 'resyncRequest' }
+  /** Standby to active: hand over. Active to standby: ask for it. */
+  | { readonly type: 'handoverRequest' }
+  | { readonly type: 'handoverOffer' }
+  | { readonly type: 'handoverRefused'; readonly reason: string }
+  /** The old active sends nothing any more; the counters sent before this are final. */
+  | { readonly type: 'handoverDone' }
+  /** The link is about to be closed, and why. */
+  | { readonly type: 'bye'; readonly reason: string };
+
+export type Frame = FrameBody & { readonly term: number };

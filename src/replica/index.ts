@@ -1,0 +1,7 @@
+/** What decides: SA records, roles and terms, the plan of a takeover. Pure logic; everything it wants done is an effect. */
+export type { Durable, Effect, Reading, ReadPurpose, TakeoverReport, Write } from './effects.ts';
+export type { CountersEntry, Frame, FrameBody, Hello, Role } from './frames.ts';
+export type { PlanSettings } from './plan.ts';
+export { Replica, type ReplicaSettings } from './replica.ts';
+export type { Counters, Thresholds } from './sa.ts';
+export type { Selection } from './select.ts';

@@ -1,0 +1,112 @@
+import { SaDir } from '../xfrm/index.ts';
+import { type Counters, directionOf, replayWindowOf, type SaRecord } from './sa.ts';
+
+/**
+ * Where an SA goes on after its active node is gone. Symbols as in docs/safety.md: N, T the thresholds of the SA's events, R its
+ * highest packet rate, `unseenMs` the time from which on nothing is known of the old active until it surely sent nothing any more.
+ */
+
+export interface PlanSettings {
+  /**
+   * `strict`: the inbound window starts closed above everything that the old active can have accepted: no packet is accepted twice.
+   * `window`: it starts as last seen: nothing is lost, what was accepted unseen can be accepted again.
+   */
+  readonly inbound: 'strict' | 'window';
+  /** No SA sends faster than this, packets a second. Only the outbound skip uses it: numbers are cheap there. */
+  readonly rateMaxPps: number;
+  /** An inbound SA is taken to be at least this fast. */
+  readonly rateFloorPps: number;
+}
+
+export interface Position {
+  readonly counters: Counters;
+  /** How far the outbound number moved up. */
+  readonly skip: number;
+  /** How far the inbound window moved up, closed. */
+  readonly closed: number;
+  /** The sequence numbers are nearly used up: the SA stays shut, and its key manager must re-key. */
+  readonly exhausted: boolean;
+}
+
+const TWO_32 = 0x1_0000_0000;
+/** K = SKIP_FACTOR x U: the bound is doubled, as numbers cost nothing and a reused one costs everything. */
+const SKIP_FACTOR = 2;
+/** A receiver infers the upper half of an extended number; one jump must stay far below 2^32 (RFC 4303, appendix A2). */
+const JUMP_MAX = 2 ** 31;
+/** 32-bit numbers left below which an SA is not opened again. */
+const MARGIN = 1024;
+
+/** The position after an unplanned takeover. */
+export function takeoverPosition(record: SaRecord, settings: PlanSettings, unseenMs: number): Position {
+  const direction = directionOf(record);
+  const unseenS = unseenMs / 1000;
+  const { packets: n, timerMs } = record.thresholds;
+  // At any instant the kernel has announced all but N - 1 packets, and all but what came within T (xfrm_replay_notify).
+  const held = (rate: number): number => {
+    const byTimer = timerMs > 0 ? (rate * timerMs) / 1000 : Number.POSITIVE_INFINITY;
+    const held = Math.min(n > 0 ? n - 1 : Number.POSITIVE_INFINITY, byTimer);
+    return Number.isFinite(held) ? held : rate * unseenS;
+  };
+  const { rateMaxPps, rateFloorPps, inbound } = settings;
+  const rateIn = Math.max(record.rate.peakPps, rateFloorPps);
+  const skip = direction === 'in' ? 0 : Math.max(n, Math.ceil(SKIP_FACTOR * (held(rateMaxPps) + rateMaxPps * unseenS)));
+  const closes = direction !== 'out' && inbound === 'strict' && replayWindowOf(record.sa) > 0;
+  const closed = closes ? Math.ceil(held(rateIn) + rateIn * unseenS) : 0;
+  const unseenPackets = Math.ceil(held(record.rate.peakPps) + record.rate.peakPps * unseenS);
+  return moved(record, Math.min(skip, JUMP_MAX), Math.min(closed, JUMP_MAX), closes, unseenPackets);
+}
+
+/** The position after a planned switchover: everything was seen, the window goes over as it is. */
+export function switchoverPosition(record: SaRecord): Position {
+  return moved(record, directionOf(record) === 'in' ? 0 : 1, 0, false, 0);
+}
+
+function moved(record: SaRecord, skip: number, closed: number, shut: boolean, unseenPackets: number): Position {
+  const { sa, counters } = record;
+  const is64 = sa.attributes.replayEsnVal !== undefined && (sa.body.flags & ESN) !== 0;
+  const out = add(counters.oseq, counters.oseqHi, skip, is64);
+  const into = add(counters.seq, counters.seqHi, closed, is64);
+  const meanBytes = counters.packets > 0 ? counters.bytes / counters.packets : 0;
+  return {
+    skip,
+    closed,
+    exhausted: skip > 0 && !is64 && out.low > TWO_32 - 1 - MARGIN,
+    counters: {
+      ...counters,
+      oseq: out.low,
+      oseqHi: out.high,
+      seq: into.low,
+      seqHi: into.high,
+      bitmap: shut ? allOnes(record) : counters.bitmap,
+      packets: counters.packets + unseenPackets,
+      bytes: Math.ceil(counters.bytes + unseenPackets * meanBytes),
+      useTime: counters.useTime,
+    },
+  };
+}
+
+const ESN = 128;
+
+function add(low: number, high: number, by: number, is64: boolean): { low: number; high: number } {
+  const sum = low + by;
+  if (sum < TWO_32) return { low: sum, high };
+  return is64 ? { low: sum % TWO_32, high: high + Math.floor(sum / TWO_32) } : { low: TWO_32 - 1, high };
+}
+
+/** Every number of the window counts as seen. Bits beyond the window are never looked at. */
+function allOnes({ sa }: SaRecord): number[] {
+  return new Array<number>(sa.attributes.replayEsnVal?.bmpLen ?? 1).fill(0xffff_ffff);
+}
+
+/**
+ * The counters that keep an SA on a standby from sending: its number is at its end, so the kernel drops what it should send
+ * (EOVERFLOW) and neither expires the SA nor tells anybody (xfrm_replay.c:xfrm_replay_overflow).
+ */
+export function parked({ sa, counters }: SaRecord): Counters {
+  const end = sa.attributes.saDir === SaDir.IN ? 0 : TWO_32 - 1;
+  return {
+    ...counters,
+    oseq: end,
+    oseqHi: sa.attributes.replayEsnVal === undefined || (sa.body.flags & ESN) === 0 ? 0 : end,
+  };
+}

@@ -1,0 +1,172 @@
+import type { AeventValues, Sa, SaId } from '../client/index.ts';
+import { AddressFamily, type AeventCursor, SaDir, sameAddress } from '../xfrm/index.ts';
+
+/** What moves while an SA is used. Numbers as the kernel keeps them; 64-bit sequence numbers in two halves. */
+export interface Counters {
+  oseq: number;
+  oseqHi: number;
+  seq: number;
+  seqHi: number;
+  /** The replay bitmap: one word in legacy mode, `bmpLen` words otherwise. Undefined: not known here (see `Frame` counters). */
+  bitmap: number[] | undefined;
+  /** Lifetime so far; exact up to 2^53. */
+  bytes: number;
+  packets: number;
+  /** Seconds since the epoch. */
+  addTime: number;
+  useTime: number;
+}
+
+/** When the kernel speaks of an SA without being asked: every `packets` packets, and after `timerMs` with a change. 0: not at all. */
+export interface Thresholds {
+  readonly packets: number;
+  readonly timerMs: number;
+}
+
+/** The highest packet rate lately seen, as far as counters that came in show it. */
+export interface Rate {
+  sinceMs: number;
+  sincePackets: number;
+  peakPps: number;
+}
+
+/** One SA of the replica. */
+export interface SaRecord {
+  /** Names the SA between two nodes, for as long as it lives. */
+  readonly handle: number;
+  readonly id: SaId;
+  /** As the kernel described it last. The counters that stand in it are stale; `counters` has the current ones. */
+  sa: Sa;
+  readonly counters: Counters;
+  thresholds: Thresholds;
+  readonly rate: Rate;
+  /** Counters have moved since they were last sent (active) or written to the kernel (standby). */
+  dirty: boolean;
+  /** Standby: the SA is in this node's kernel. */
+  installed: boolean;
+  /** The record was named in the snapshot under way. */
+  fresh: boolean;
+  /** Next record with the same SPI. */
+  next: SaRecord | undefined;
+}
+
+/** The kernel's defaults (xfrm_aevent_rseqth 2 packets, xfrm_aevent_etime 1 s). */
+export const KERNEL_THRESHOLDS: Thresholds = { packets: 2, timerMs: 1000 };
+
+export function countersOf({ body, attributes }: Sa): Counters {
+  const { replayEsnVal: esn, replayVal: plain } = attributes;
+  const { bytes, packets, addTime, useTime } = body.curlft;
+  return {
+    oseq: esn?.oseq ?? plain?.oseq ?? 0,
+    oseqHi: esn?.oseqHi ?? 0,
+    seq: esn?.seq ?? plain?.seq ?? 0,
+    seqHi: esn?.seqHi ?? 0,
+    bitmap: esn ? [...esn.bmp] : [plain?.bitmap ?? 0],
+    bytes: Number(bytes),
+    packets: Number(packets),
+    addTime: Number(addTime),
+    useTime: Number(useTime),
+  };
+}
+
+/** Counters in the form that NEWAE and NEWSA take: REPLAY_ESN_VAL for SAs that have a bitmap attribute, never both. */
+export function aeventValues({ sa, counters }: Pick<SaRecord, 'sa' | 'counters'>): AeventValues {
+  const { oseq, oseqHi, seq, seqHi, bitmap } = counters;
+  const esn = sa.attributes.replayEsnVal;
+  const ltimeVal = {
+    bytes: BigInt(counters.bytes),
+    packets: BigInt(counters.packets),
+    addTime: BigInt(counters.addTime),
+    useTime: BigInt(counters.useTime),
+  };
+  if (esn === undefined) return { replayVal: { oseq, seq, bitmap: bitmap?.[0] ?? 0 }, ltimeVal };
+  const { bmpLen, replayWindow } = esn;
+  const bmp = Array.from({ length: bmpLen }, (_, i) => bitmap?.[i] ?? 0);
+  return { replayEsnVal: { bmpLen, oseq, seq, oseqHi, seqHi, replayWindow, bmp }, ltimeVal };
+}
+
+/** How many bits the replay window of an SA has; 0: replays are not checked. */
+export function replayWindowOf({ body, attributes }: Sa): number {
+  return attributes.replayEsnVal?.replayWindow ?? body.replayWindow;
+}
+
+/**
+ * Which way an SA carries packets. Linux before 6.10 does not say; then the counter that has moved does. A fresh SA may be either.
+ */
+export function directionOf({ sa, counters }: Pick<SaRecord, 'sa' | 'counters'>): 'in' | 'out' | 'unknown' {
+  const { saDir } = sa.attributes;
+  if (saDir === SaDir.IN) return 'in';
+  if (saDir === SaDir.OUT) return 'out';
+  const sent = counters.oseq !== 0 || counters.oseqHi !== 0;
+  const received = counters.seq !== 0 || counters.seqHi !== 0;
+  return sent === received ? 'unknown' : sent ? 'out' : 'in';
+}
+
+/** SAs by what the kernel looks them up by. Lookups make no strings: an event costs a map access and a few comparisons. */
+export class SaTable {
+  readonly #bySpi = new Map<number, SaRecord>();
+  readonly #byHandle = new Map<number, SaRecord>();
+
+  get size(): number {
+    return this.#byHandle.size;
+  }
+
+  [Symbol.iterator](): MapIterator<SaRecord> {
+    return this.#byHandle.values();
+  }
+
+  byHandle(handle: number): SaRecord | undefined {
+    return this.#byHandle.get(handle);
+  }
+
+  find(id: SaId): SaRecord | undefined {
+    const mark = id.mark?.value ?? 0;
+    const mask = id.mark?.mask ?? 0;
+    for (let r = this.#bySpi.get(id.spi); r !== undefined; r = r.next) {
+      if (sameId(r.id, id.proto, id.family, mark, mask) && sameAddress(r.id.daddr, id.daddr, id.family)) return r;
+    }
+    return undefined;
+  }
+
+  findAevent(cursor: AeventCursor): SaRecord | undefined {
+    for (let r = this.#bySpi.get(cursor.spi); r !== undefined; r = r.next) {
+      const { daddr } = r.id;
+      if (
+        sameId(r.id, cursor.proto, cursor.family, cursor.markValue, cursor.markMask) &&
+        daddr.w0 === cursor.daddr0 &&
+        (cursor.family === AddressFamily.INET ||
+          (daddr.w1 === cursor.daddr1 && daddr.w2 === cursor.daddr2 && daddr.w3 === cursor.daddr3))
+      ) {
+        return r;
+      }
+    }
+    return undefined;
+  }
+
+  add(record: SaRecord): void {
+    record.next = this.#bySpi.get(record.id.spi);
+    this.#bySpi.set(record.id.spi, record);
+    this.#byHandle.set(record.handle, record);
+  }
+
+  remove(record: SaRecord): void {
+    this.#byHandle.delete(record.handle);
+    const { spi } = record.id;
+    const first = this.#bySpi.get(spi);
+    if (first === record) {
+      if (record.next === undefined) this.#bySpi.delete(spi);
+      else this.#bySpi.set(spi, record.next);
+      return;
+    }
+    for (let r = first; r !== undefined; r = r.next) if (r.next === record) r.next = record.next;
+  }
+
+  clear(): void {
+    this.#bySpi.clear();
+    this.#byHandle.clear();
+  }
+}
+
+function sameId(id: SaId, proto: number, family: number, mark: number, mask: number): boolean {
+  return id.proto === proto && id.family === family && (id.mark?.value ?? 0) === mark && (id.mark?.mask ?? 0) === mask;
+}

@@ -1,0 +1,77 @@
+import { randomUUID } from 'node:crypto';
+import { open, readFile, rename, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { Durable, Role } from '../replica/index.ts';
+
+/**
+ * Role and term of a node on disk. A term counts only once it is here: written to a new file, flushed, renamed over the old one, and
+ * the directory flushed, so that a crash leaves the old state or the new one.
+ */
+export interface RoleStore {
+  load(): Promise<(Durable & { readonly bootId: string }) | undefined>;
+  save(durable: Durable): Promise<void>;
+}
+
+export class StateError extends Error {
+  override readonly name = 'StateError';
+  readonly code = 'ERR_STATE';
+}
+
+export function roleStore(directory: string, bootId: string): RoleStore {
+  const file = join(directory, 'role.json');
+  return {
+    async load() {
+      let text: string;
+      try {
+        text = await readFile(file, 'utf8');
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+        throw new StateError(`cannot read ${file}: ${(error as Error).message}`, { cause: error });
+      }
+      const state = parse(text);
+      if (state === undefined) {
+        throw new StateError(
+          `${file} is damaged. Look up the highest term with "xfrmsync status" on the other node, write {"term":N,"role":"standby"} into the file, and start again`,
+        );
+      }
+      return state;
+    },
+    async save({ term, role }) {
+      const temporary = join(directory, `.role.${randomUUID()}`);
+      try {
+        const handle = await open(temporary, 'wx', 0o600);
+        try {
+          await handle.writeFile(`${JSON.stringify({ term, role, bootId })}\n`);
+          await handle.sync();
+        } finally {
+          await handle.close();
+        }
+        await rename(temporary, file);
+        const folder = await open(dirname(file), 'r');
+        await folder.sync().finally(() => folder.close());
+      } catch (error) {
+        await unlink(temporary).catch(() => {});
+        throw new StateError(`cannot write ${file}: ${(error as Error).message}`, { cause: error });
+      }
+    },
+  };
+}
+
+function parse(text: string): (Durable & { bootId: string }) | undefined {
+  try {
+    const { term, role, bootId } = JSON.parse(text) as Record<string, unknown>;
+    if (!Number.isSafeInteger(term) || (term as number) < 0 || (term as number) > 0xffff_ffff) return undefined;
+    if (role !== 'active' && role !== 'standby') return undefined;
+    return { term: term as number, role: role as Role, bootId: typeof bootId === 'string' ? bootId : '' };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Changes with every boot: after a boot the kernel has no SAs, so a node that was active is not any more. */
+export async function readBootId(): Promise<string> {
+  return readFile('/proc/sys/kernel/random/boot_id', 'utf8').then(
+    (text) => text.trim(),
+    () => 'unknown',
+  );
+}
