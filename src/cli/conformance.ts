@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { type CodecResult, checkCodec, VectorError } from '../conformance/index.ts';
+import type { CodecResult } from '../conformance/index.ts';
 import { ExitCode } from './exit-codes.ts';
 import { CliError, usageError } from './failure.ts';
 import { paint, print, printJson } from './output.ts';
@@ -32,6 +32,8 @@ Example:
 }
 
 async function conformance(paths: string[], options: ConformanceOptions): Promise<void> {
+  // Loaded when it is needed: its checks of the vectors' form would double the time that any command takes to start.
+  const { checkCodec, VectorError } = await import('../conformance/index.ts');
   const totals: Record<CodecResult['outcome'], number> = { passed: 0, failed: 0, skipped: 0 };
   try {
     for (const path of paths) {

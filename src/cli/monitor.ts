@@ -54,9 +54,13 @@ async function monitor(options: MonitorOptions): Promise<void> {
   if (options.all && options.groups) throw usageError('--all and --groups exclude each other');
   const record = options.record === undefined ? undefined : openRecord(options.record);
   try {
-    await using events = await openEvents(kernelOf(options), { groups: options.groups ?? Object.values(XfrmGroup) });
-    const stop = (): void => events.close();
+    // Before the socket is there: whoever sees the listener may already send the signal.
+    const stopped = new AbortController();
+    const stop = (): void => stopped.abort();
     process.once('SIGINT', stop).once('SIGTERM', stop);
+    await using events = await openEvents(kernelOf(options), { groups: options.groups ?? Object.values(XfrmGroup) });
+    stopped.signal.addEventListener('abort', () => events.close());
+    if (stopped.signal.aborted) return;
     let left = options.count ?? Number.POSITIVE_INFINITY;
     for await (const event of events) {
       if (event.type !== 'overrun') record?.(event.bytes);

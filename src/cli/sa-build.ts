@@ -57,7 +57,9 @@ const U32_MAX = 0xffff_ffffn;
 const ICV_DEFAULT = 128;
 
 /** The SA that the words describe. @throws CliError saying which word does not do */
-export function buildSa(words: SaWords): Sa {
+export function buildSa(given: SaWords): Sa {
+  // `--flags esn` says the same as --esn, and needs the same window.
+  const words = ((given.flags ?? 0) & SaFlag.ESN) === 0 ? given : { ...given, esn: true };
   const { src, dst, spi } = words;
   if (!src || !dst || spi === undefined) throw usageError('--src, --dst and --spi are needed (or --from FILE)');
   if (src.family !== dst.family)

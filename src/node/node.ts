@@ -88,7 +88,7 @@ class Node implements RunningNode {
       {
         onConnected: () => {
           this.#heardMs = performance.now();
-          this.#input(() => this.#replica.onConnected());
+          this.#input(() => this.#replica.onConnected(this.#heardMs));
         },
         onDisconnected: (reason) => {
           this.#log.warn({ reason }, `the link to ${peer.name} is down`);
@@ -189,11 +189,11 @@ class Node implements RunningNode {
 
   #scheduleFlush(): void {
     if (this.#flushTimer !== undefined || !this.#replica.hasDirty || this.#stopping) return;
-    const ms = this.#replica.role === 'active' ? this.#config.link.flush_ms : this.#config.replicate.apply_ms;
+    const ms = this.#replica.state.role === 'active' ? this.#config.link.flush_ms : this.#config.replicate.apply_ms;
     this.#flushTimer = setTimeout(() => {
       this.#flushTimer = undefined;
       // A link that does not keep up gets the latest value later, not every value.
-      if (this.#replica.role === 'active' && this.#link.connected && !this.#link.writable) return;
+      if (this.#replica.state.role === 'active' && this.#link.connected && !this.#link.writable) return;
       this.#input(() => this.#replica.flush());
     }, ms);
   }
@@ -203,11 +203,11 @@ class Node implements RunningNode {
     switch (request.command) {
       case 'status': {
         const about = { kernel: this.#kernel.name, peerName: this.#config.peer.name, nowMs, sas: request.sas };
-        return { ok: true, result: statusOf(this.#replica, about) };
+        return { ok: true, result: statusOf(this.#replica.state, about) };
       }
       case 'resync':
         this.#input(() => this.#replica.resync());
-        return { ok: true, result: { role: this.#replica.role } };
+        return { ok: true, result: { role: this.#replica.state.role } };
       default: {
         if (this.#operator) return { ok: false, reason: 'another promote or demote is under way' };
         const { force, command } = request;
@@ -267,7 +267,7 @@ class Node implements RunningNode {
         this.#events.drain();
         this.#replica.flush();
         for (const earlier of this.#replica.take()) void this.#perform(earlier);
-        this.#link.send({ type: 'pong', timeMs: effect.timeMs, term: this.#replica.term });
+        this.#link.send({ type: 'pong', timeMs: effect.timeMs, term: this.#replica.state.term });
         return;
       }
       case 'write':
@@ -287,7 +287,7 @@ class Node implements RunningNode {
           (error: Error) => this.#replica.onPersistFailed(error.message),
         );
       case 'hook':
-        return runHook(this.#config, effect.name, this.#replica.term).then((failure) =>
+        return runHook(this.#config, effect.name, this.#replica.state.term).then((failure) =>
           this.#replica.onHook(effect.name, failure),
         );
       case 'wait':
@@ -299,7 +299,7 @@ class Node implements RunningNode {
         this.#answer(({ resolve }) => resolve(rounded(effect.report)));
         return;
       case 'demoted':
-        this.#answer(({ resolve }) => resolve({ role: 'standby', term: this.#replica.term }));
+        this.#answer(({ resolve }) => resolve({ role: 'standby', term: this.#replica.state.term }));
         return;
       case 'refused':
         this.#log.warn(effect.reason);
@@ -327,7 +327,7 @@ class Node implements RunningNode {
 
   async #readThresholds(handles: readonly number[]): Promise<void> {
     for (const handle of handles) {
-      const record = this.#replica.sas.byHandle(handle);
+      const record = this.#replica.state.sas.byHandle(handle);
       const aevent = record && (await this.#client.getAevent(record.id, { thresholds: true }));
       const { replayThresh, etimerThresh } = aevent?.attributes ?? {};
       if (replayThresh === undefined || etimerThresh === undefined) continue;

@@ -1,4 +1,4 @@
-import type { Replica } from '../replica/index.ts';
+import type { State } from '../replica/index.ts';
 import { formatAddress, formatSpi } from '../xfrm/index.ts';
 
 /** What `xfrmsync status` shows. No key material is anywhere near it (S6). */
@@ -18,7 +18,7 @@ export interface Status {
   readonly policies: number;
   /** Standby: for how long nothing is known of the active. What a takeover now would have to assume it sent meanwhile. */
   readonly unseenMs: number | null;
-  readonly counts: Replica['counts'];
+  readonly counts: State['counts'];
   readonly list?: readonly SaStatus[];
 }
 
@@ -36,11 +36,11 @@ interface SaStatus {
 }
 
 export function statusOf(
-  replica: Replica,
+  state: State,
   about: { readonly kernel: string; readonly peerName: string; readonly nowMs: number; readonly sas: boolean },
 ): Status {
-  const { settings, role, term, phase, complete, peer, provenMs, counts } = replica;
-  const records = [...replica.sas];
+  const { settings, role, term, phase, complete, peer, provenMs, counts } = state;
+  const records = [...state.sas];
   const list = records.map(({ id, counters, thresholds, rate, installed }) => ({
     daddr: formatAddress(id.daddr, id.family),
     spi: formatSpi(id.spi),
@@ -69,7 +69,7 @@ export function statusOf(
     },
     sas: records.length,
     installed: records.filter((r) => r.installed).length,
-    policies: replica.policies.size,
+    policies: state.policies.size,
     unseenMs: role === 'standby' && provenMs !== undefined ? Math.round(about.nowMs - provenMs) : null,
     counts,
     ...(about.sas ? { list } : {}),

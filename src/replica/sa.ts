@@ -32,8 +32,8 @@ export interface Rate {
 
 /** One SA of the replica. */
 export interface SaRecord {
-  /** Names the SA between two nodes, for as long as it lives. */
-  readonly handle: number;
+  /** Names the SA between two nodes, as long as one of them is active. The active chooses it. */
+  handle: number;
   readonly id: SaId;
   /** As the kernel described it last. The counters that stand in it are stale; `counters` has the current ones. */
   sa: Sa;
@@ -44,8 +44,6 @@ export interface SaRecord {
   dirty: boolean;
   /** Standby: the SA is in this node's kernel. */
   installed: boolean;
-  /** The record was named in the snapshot under way. */
-  fresh: boolean;
   /** Next record with the same SPI. */
   next: SaRecord | undefined;
 }
@@ -85,6 +83,37 @@ export function aeventValues({ sa, counters }: Pick<SaRecord, 'sa' | 'counters'>
   return { replayEsnVal: { bmpLen, oseq, seq, oseqHi, seqHi, replayWindow, bmp }, ltimeVal };
 }
 
+/** Takes over counters that are ahead, never ones that are behind (S3). A parked number is not a number. True if anything moved. */
+export function takeHigher({ counters }: SaRecord, other: Counters): boolean {
+  const end = 2 ** 32 - 1;
+  const isParked = other.oseq === end && (other.oseqHi === 0 || other.oseqHi === end);
+  let moved = false;
+  if (
+    !isParked &&
+    (other.oseqHi > counters.oseqHi || (other.oseqHi === counters.oseqHi && other.oseq > counters.oseq))
+  ) {
+    counters.oseq = other.oseq;
+    counters.oseqHi = other.oseqHi;
+    moved = true;
+  }
+  if (other.seqHi > counters.seqHi || (other.seqHi === counters.seqHi && other.seq >= counters.seq)) {
+    moved ||=
+      other.seq !== counters.seq ||
+      other.seqHi !== counters.seqHi ||
+      other.bitmap?.some((w, i) => w !== counters.bitmap?.[i]) === true;
+    counters.seq = other.seq;
+    counters.seqHi = other.seqHi;
+    counters.bitmap = other.bitmap;
+  }
+  for (const name of ['bytes', 'packets', 'useTime'] as const) {
+    if (other[name] > counters[name]) {
+      counters[name] = other[name];
+      moved = true;
+    }
+  }
+  return moved;
+}
+
 /** How many bits the replay window of an SA has; 0: replays are not checked. */
 export function replayWindowOf({ body, attributes }: Sa): number {
   return attributes.replayEsnVal?.replayWindow ?? body.replayWindow;
@@ -104,19 +133,31 @@ export function directionOf({ sa, counters }: Pick<SaRecord, 'sa' | 'counters'>)
 
 /** SAs by what the kernel looks them up by. Lookups make no strings: an event costs a map access and a few comparisons. */
 export class SaTable {
+  readonly #records = new Set<SaRecord>();
   readonly #bySpi = new Map<number, SaRecord>();
   readonly #byHandle = new Map<number, SaRecord>();
 
   get size(): number {
-    return this.#byHandle.size;
+    return this.#records.size;
   }
 
-  [Symbol.iterator](): MapIterator<SaRecord> {
-    return this.#byHandle.values();
+  [Symbol.iterator](): SetIterator<SaRecord> {
+    return this.#records.values();
+  }
+
+  has(record: SaRecord): boolean {
+    return this.#records.has(record);
   }
 
   byHandle(handle: number): SaRecord | undefined {
     return this.#byHandle.get(handle);
+  }
+
+  /** From now on `handle` means this record, whatever it meant before. */
+  rename(record: SaRecord, handle: number): void {
+    if (this.#byHandle.get(record.handle) === record) this.#byHandle.delete(record.handle);
+    record.handle = handle;
+    this.#byHandle.set(handle, record);
   }
 
   find(id: SaId): SaRecord | undefined {
@@ -144,13 +185,15 @@ export class SaTable {
   }
 
   add(record: SaRecord): void {
+    this.#records.add(record);
     record.next = this.#bySpi.get(record.id.spi);
     this.#bySpi.set(record.id.spi, record);
     this.#byHandle.set(record.handle, record);
   }
 
   remove(record: SaRecord): void {
-    this.#byHandle.delete(record.handle);
+    if (!this.#records.delete(record)) return;
+    if (this.#byHandle.get(record.handle) === record) this.#byHandle.delete(record.handle);
     const { spi } = record.id;
     const first = this.#bySpi.get(spi);
     if (first === record) {
@@ -159,11 +202,6 @@ export class SaTable {
       return;
     }
     for (let r = first; r !== undefined; r = r.next) if (r.next === record) r.next = record.next;
-  }
-
-  clear(): void {
-    this.#bySpi.clear();
-    this.#byHandle.clear();
   }
 }
 

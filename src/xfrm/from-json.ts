@@ -126,7 +126,7 @@ function number(type: string, json: Json, path: string): number {
   try {
     return check[type as Numeric](value as number, path);
   } catch {
-    throw new JsonError(path, `must be a number that fits ${type}`);
+    throw new JsonError(path, `must be a whole number that fits ${type.replace(/\D+/, '')} bits`);
   }
 }
 

@@ -1,0 +1,165 @@
+import { type Policy, type Sa, saIdOf } from '../client/index.ts';
+import { AeFlag, type AeventCursor, type XfrmMessage } from '../xfrm/index.ts';
+import type { Reading } from './effects.ts';
+import type { Frame } from './frames.ts';
+import { policyKey, sameLimits, sameSa } from './install.ts';
+import { noteRate } from './rate.ts';
+import { countersOf, KERNEL_THRESHOLDS, type SaRecord, type Thresholds, takeHigher } from './sa.ts';
+import { selectsPolicy, selectsSa } from './select.ts';
+import type { State } from './state.ts';
+
+/** The active's account of its own kernel: kept by events, told to the standby. */
+
+/** Makes the account equal to what was read. */
+export function adopt(s: State, reading: Reading, nowMs: number): void {
+  const gone = new Set(s.sas);
+  for (const sa of reading.sas) {
+    const record = putSa(s, sa, nowMs);
+    if (record) gone.delete(record);
+  }
+  for (const record of gone) drop(s, record);
+  const gonePolicies = new Set(s.policies.keys());
+  for (const policy of reading.policies) gonePolicies.delete(putPolicy(s, policy) ?? '');
+  for (const key of gonePolicies) dropPolicy(s, key);
+}
+
+/** Counters of SAs moved: every NEWAE of a datagram. The hot path of an active node. */
+export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
+  while (cursor.next()) {
+    s.counts.aevents++;
+    const record = s.sas.findAevent(cursor);
+    if (record === undefined) continue; // not selected, or its NEWSA has not been read yet
+    const { counters } = record;
+    const byHand = (cursor.flags & AeFlag.CU) !== 0;
+    // An event that waited in the socket while the kernel was read: older than what is known (S3).
+    if (!byHand && cursor.packets < counters.packets) continue;
+    // Values set by hand may be thresholds too, which the event does not show.
+    if (byHand) s.emit({ type: 'readThresholds', handles: [record.handle] });
+    counters.oseq = cursor.oseq;
+    counters.oseqHi = cursor.oseqHi;
+    counters.seq = cursor.seq;
+    counters.seqHi = cursor.seqHi;
+    if (s.settings.plan.inbound === 'window') counters.bitmap = cursor.bitmap();
+    counters.bytes = cursor.bytes;
+    counters.packets = cursor.packets;
+    counters.addTime = cursor.addTime;
+    counters.useTime = cursor.useTime;
+    noteRate(record.rate, counters.packets, nowMs);
+    s.touch(record);
+  }
+}
+
+export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefined {
+  const { body, attributes } = message;
+  const sa: Sa = { body, attributes };
+  if (!selectsSa(s.settings.selection, sa)) return undefined;
+  const id = saIdOf(sa);
+  const known = s.sas.find(id);
+  const counters = countersOf(sa);
+  if (known && sameSa(known.sa, sa)) {
+    const changed = !sameLimits(known.sa, sa);
+    known.sa = sa;
+    if (takeHigher(known, counters)) s.touch(known);
+    if (changed) announce(s, known);
+    return known;
+  }
+  if (known) drop(s, known);
+  const record: SaRecord = {
+    handle: s.nextHandle++,
+    id,
+    sa,
+    counters,
+    thresholds: KERNEL_THRESHOLDS,
+    rate: { sinceMs: nowMs, sincePackets: counters.packets, peakPps: 0 },
+    dirty: false,
+    installed: true,
+    next: undefined,
+  };
+  s.sas.add(record);
+  announce(s, record);
+  s.touch(record);
+  s.emit({ type: 'readThresholds', handles: [record.handle] });
+  return record;
+}
+
+export function putPolicy(s: State, message: Policy): string | undefined {
+  const policy: Policy = { body: message.body, attributes: message.attributes };
+  if (!selectsPolicy(s.settings.selection, policy)) return undefined;
+  const key = policyKey(policy);
+  const known = s.policies.get(key);
+  s.policies.set(key, policy);
+  if ((known === undefined || !samePolicy(known, policy)) && s.streaming) s.send({ type: 'policy', policy });
+  return key;
+}
+
+/** False if the event does not say which policy it was. */
+export function onPolicyGone(s: State, { attributes }: XfrmMessage<'DELPOLICY'>): boolean {
+  if (attributes.policy === undefined) return false;
+  dropPolicy(s, policyKey({ body: attributes.policy, attributes }));
+  return true;
+}
+
+export function drop(s: State, record: SaRecord): void {
+  s.sas.remove(record);
+  if (s.streaming) s.send({ type: 'saDelete', handle: record.handle });
+}
+
+function dropPolicy(s: State, key: string): void {
+  const policy = s.policies.get(key);
+  s.policies.delete(key);
+  if (policy && s.streaming) s.send({ type: 'policyDelete', policy });
+}
+
+function announce(s: State, { handle, thresholds, sa }: SaRecord): void {
+  if (s.streaming) s.send({ type: 'sa', handle, thresholds, sa });
+}
+
+export function onReadThresholds(s: State, handle: number, thresholds: Thresholds): void {
+  const record = s.sas.byHandle(handle);
+  if (record === undefined) return;
+  const { packets, timerMs } = record.thresholds;
+  if (packets === thresholds.packets && timerMs === thresholds.timerMs) return;
+  record.thresholds = thresholds;
+  announce(s, record);
+}
+
+export function streamSnapshot(s: State): void {
+  s.streaming = true;
+  s.emit({ type: 'stream', frames: snapshot(s) });
+}
+
+function* snapshot(s: State): Generator<Frame> {
+  const { term } = s;
+  yield { type: 'snapshotBegin', term, sas: s.sas.size, policies: s.policies.size };
+  for (const { handle, thresholds, sa, counters } of s.sas) {
+    yield { type: 'sa', term, handle, thresholds, sa };
+    yield { type: 'counters', term, entries: [{ handle, counters }] };
+  }
+  for (const policy of s.policies.values()) yield { type: 'policy', term, policy };
+  yield { type: 'snapshotEnd', term };
+}
+
+/** Counter updates in one frame: a few dozen kilobytes, so that a frame never holds up what is more urgent. */
+const ENTRIES_MAX = 1024;
+
+/** Sends the counters that moved: of each SA the latest, however often it moved. */
+export function sendCounters(s: State): void {
+  const moved = s.dirty.filter((record) => s.sas.has(record));
+  for (let i = 0; i < moved.length; i += ENTRIES_MAX) {
+    const entries = moved.slice(i, i + ENTRIES_MAX).map(({ handle, counters }) => ({ handle, counters }));
+    s.counts.updatesSent += entries.length;
+    s.send({ type: 'counters', entries });
+  }
+}
+
+function samePolicy(a: Policy, b: Policy): boolean {
+  const settled = ({ body, attributes }: Policy): string =>
+    JSON.stringify(
+      [
+        { ...body, curlft: null, index: 0 },
+        { ...attributes, pad: null },
+      ],
+      (_, v) => (typeof v === 'bigint' ? `${v}` : v),
+    );
+  return settled(a) === settled(b);
+}

@@ -1,0 +1,151 @@
+import { type Sa, saIdOf } from '../client/index.ts';
+import type { Reading, Write } from './effects.ts';
+import type { CountersEntry, Frame } from './frames.ts';
+import {
+  deletePolicy,
+  deleteSa,
+  newSa,
+  policyKey,
+  putPolicy,
+  sameLimits,
+  sameSa,
+  setCounters,
+  updateSa,
+} from './install.ts';
+import { parked } from './plan.ts';
+import { noteRate } from './rate.ts';
+import { countersOf, type SaRecord, type Thresholds } from './sa.ts';
+import { selectsPolicy, selectsSa } from './select.ts';
+import { type State, write } from './state.ts';
+
+/** The standby's mirror of the active's account, and of it in this node's kernel, where it cannot send. */
+
+export function onAccount(s: State, frame: Frame, nowMs: number): void {
+  switch (frame.type) {
+    case 'snapshotBegin':
+      s.staleSas = new Set(s.sas);
+      s.stalePolicies = new Set(s.policies.keys());
+      break;
+    case 'sa':
+      takeIn(s, frame.handle, frame.sa, frame.thresholds, nowMs);
+      break;
+    case 'saDelete': {
+      const record = s.sas.byHandle(frame.handle);
+      if (record) forget(s, record);
+      break;
+    }
+    case 'policy': {
+      const key = policyKey(frame.policy);
+      s.policies.set(key, frame.policy);
+      s.stalePolicies?.delete(key);
+      if (s.settings.install === 'immediate') s.write([write('policy', 0, putPolicy(frame.policy))]);
+      break;
+    }
+    case 'policyDelete':
+      s.policies.delete(policyKey(frame.policy));
+      if (s.settings.install === 'immediate') s.write([write('policyDelete', 0, deletePolicy(frame.policy))]);
+      break;
+    case 'counters':
+      for (const entry of frame.entries) takeInCounters(s, entry, nowMs);
+      break;
+    case 'pong':
+      if (s.complete) s.provenMs = Math.max(s.provenMs ?? 0, frame.timeMs);
+      break;
+    case 'snapshotEnd':
+      for (const record of s.staleSas ?? []) forget(s, record);
+      for (const key of s.stalePolicies ?? []) s.policies.delete(key);
+      s.staleSas = undefined;
+      s.stalePolicies = undefined;
+      s.complete = true;
+      s.provenMs = Math.max(s.provenMs ?? 0, s.connectedMs);
+      s.emit({ type: 'read', purpose: 'reconcile' });
+      s.log('info', 'this standby is complete', { sas: s.sas.size, policies: s.policies.size });
+      break;
+  }
+}
+
+function takeIn(s: State, handle: number, sa: Sa, thresholds: Thresholds, nowMs: number): void {
+  const known = s.sas.find(saIdOf(sa));
+  const immediate = s.settings.install === 'immediate';
+  if (known && sameSa(known.sa, sa)) {
+    const limits = !sameLimits(known.sa, sa);
+    s.staleSas?.delete(known);
+    s.sas.rename(known, handle);
+    known.sa = sa;
+    known.thresholds = thresholds;
+    if (immediate && !known.installed) s.write(installing(known));
+    else if (immediate && limits) s.write([write('update', handle, updateSa(known))]);
+    return;
+  }
+  if (known) forget(s, known); // its SPI was given out anew
+  const record: SaRecord = {
+    handle,
+    id: saIdOf(sa),
+    sa,
+    counters: countersOf(sa),
+    thresholds,
+    rate: { sinceMs: nowMs, sincePackets: Number(sa.body.curlft.packets), peakPps: 0 },
+    dirty: false,
+    installed: false,
+    next: undefined,
+  };
+  s.sas.add(record);
+  if (immediate) s.write(installing(record));
+}
+
+function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: number): void {
+  const record = s.sas.byHandle(handle);
+  if (record === undefined) return;
+  s.counts.updatesReceived++;
+  const bitmap = counters.bitmap ?? record.counters.bitmap;
+  Object.assign(record.counters, counters, { bitmap });
+  noteRate(record.rate, counters.packets, nowMs);
+  s.touch(record);
+}
+
+function forget(s: State, record: SaRecord): void {
+  s.staleSas?.delete(record);
+  s.sas.remove(record);
+  if (record.installed || s.settings.install === 'immediate') s.write([write('delete', 0, deleteSa(record))]);
+}
+
+/** What this node's kernel still has from earlier, and the active does not, goes. */
+export function reconcile(s: State, reading: Reading): void {
+  const writes: Write[] = [];
+  for (const sa of reading.sas) {
+    if (selectsSa(s.settings.selection, sa) && s.sas.find(saIdOf(sa)) === undefined) {
+      writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
+    }
+  }
+  for (const policy of reading.policies) {
+    if (selectsPolicy(s.settings.selection, policy) && !s.policies.has(policyKey(policy))) {
+      writes.push(write('policyDelete', 0, deletePolicy(policy)));
+    }
+  }
+  if (writes.length > 0) s.log('info', `removed ${writes.length} SAs and policies that the active does not have`);
+  s.write(writes);
+}
+
+export function installing(record: SaRecord): Write[] {
+  return [
+    write('install', record.handle, newSa(record, record.counters)),
+    write('counters', record.handle, setCounters(record, parked(record))),
+  ];
+}
+
+/** Writes the counters that moved to this node's kernel. */
+export function applyCounters(s: State): void {
+  s.write(s.dirty.filter((r) => r.installed).map((r) => write('counters', r.handle, setCounters(r, parked(r)))));
+}
+
+/** NEWSA met an SA with the same identity: the same one stays and gets our counters, another one goes. */
+export function onCollision(s: State, record: SaRecord, sa: Sa | undefined): void {
+  const { handle } = record;
+  if (sa !== undefined && sameSa(sa, record.sa)) {
+    record.installed = true;
+    const limits = sameLimits(sa, record.sa) ? [] : [write('update', handle, updateSa(record))];
+    s.write([...limits, write('counters', handle, setCounters(record, parked(record)))]);
+  } else {
+    s.write([write('delete', handle, deleteSa(record)), ...installing(record)]);
+  }
+}

@@ -1,0 +1,70 @@
+import { streamSnapshot } from './account.ts';
+import type { Hello } from './frames.ts';
+import { setCounters } from './install.ts';
+import { parked } from './plan.ts';
+import { type State, write } from './state.ts';
+
+/** Who reigns: what a node makes of the other one's role and term (S4). */
+
+export function onHello(s: State, frame: Hello & { term: number }): void {
+  const { cluster, node, littleEndian } = s.settings;
+  const quarrel =
+    frame.cluster !== cluster
+      ? `it belongs to cluster "${frame.cluster}", this node to "${cluster}"`
+      : frame.node === node
+        ? `it has this node's own name "${node}"`
+        : frame.littleEndian !== littleEndian
+          ? 'its machine has another byte order'
+          : undefined;
+  if (quarrel !== undefined) {
+    s.log('error', `refused the other node: ${quarrel}`);
+    s.send({ type: 'bye', reason: quarrel });
+    s.emit({ type: 'disconnect', reason: quarrel });
+    return;
+  }
+  const first = s.peer === undefined;
+  const before = s.peer?.role;
+  s.peer = frame;
+  if (first) s.log('info', `connected to ${frame.node}`, { role: frame.role, term: frame.term });
+  if (s.phase === 'starting') return;
+  if (frame.term > s.term) {
+    if (s.role === 'active') stepDown(s, `${frame.node} is ${frame.role} in the newer term ${frame.term}`, frame.term);
+    else {
+      s.term = frame.term;
+      s.emit({ type: 'persist', durable: { term: frame.term, role: s.role } });
+    }
+    s.sendHello();
+  } else if (frame.term === s.term && frame.role === 'active' && s.role === 'active') {
+    const mine = node < frame.node;
+    s.log('error', `both nodes are active in term ${s.term}: ${mine ? node : frame.node} stays active`);
+    if (!mine) {
+      stepDown(s, 'two nodes were active in one term', s.term);
+      s.sendHello();
+    }
+  }
+  if (s.role === 'active' && frame.role === 'standby' && (first || before !== 'standby' || !s.streaming)) {
+    streamSnapshot(s);
+  }
+}
+
+/** A newer term exists, or the operator wants it: shut every SA, give up the addresses. */
+export function stepDown(s: State, reason: string, term: number): void {
+  s.log('warn', `no longer active: ${reason}`);
+  s.write([...s.sas].map((r) => write('counters', r.handle, setCounters(r, parked(r)))));
+  becomeStandby(s);
+  s.term = term;
+  s.emit({ type: 'hook', name: 'release' }, { type: 'persist', durable: { term, role: 'standby' } });
+}
+
+export function becomeStandby(s: State): void {
+  s.role = 'standby';
+  s.phase = 'steady';
+  s.complete = false;
+  s.provenMs = undefined;
+  s.streaming = false;
+  s.dirty = [];
+  for (const record of s.sas) {
+    record.dirty = false;
+    record.installed = true;
+  }
+}

@@ -1,0 +1,125 @@
+import { type Policy, type SaId, usersaId } from '../client/index.ts';
+import type { Effect, Purpose, Write } from './effects.ts';
+import type { FrameBody, Hello, Role } from './frames.ts';
+import type { PlanSettings, Position } from './plan.ts';
+import { type Counters, type SaRecord, SaTable } from './sa.ts';
+import type { Selection } from './select.ts';
+
+export interface ReplicaSettings {
+  readonly cluster: string;
+  readonly node: string;
+  readonly version: string;
+  readonly littleEndian: boolean;
+  readonly selection: Selection;
+  readonly plan: PlanSettings;
+  /** `immediate`: the standby keeps SAs in its kernel, unable to send. `takeover`: it holds them back until it takes over. */
+  readonly install: 'immediate' | 'takeover';
+  /** How long the kernel must be quiet before a planned switchover reads the final counters, and how long that is waited for. */
+  readonly drainMs: number;
+  readonly drainMaxMs: number;
+}
+
+/** What a node is in the middle of. */
+type Phase = 'starting' | 'steady' | 'takingOver' | 'awaitingHandover' | 'handingOver';
+
+export interface Takeover {
+  readonly kind: 'takeover' | 'switchover';
+  readonly startedMs: number;
+  readonly positions: Map<number, Position>;
+  /** From when to when nothing is known of the old active. */
+  readonly unseenMs: number;
+  failed: number;
+  retried: boolean;
+}
+
+/** All that a node's replica knows, and the effects it wants. The modules beside this one are functions over it. */
+export class State {
+  readonly settings: ReplicaSettings;
+  readonly sas = new SaTable();
+  readonly policies = new Map<string, Policy>();
+  role: Role = 'standby';
+  term = 0;
+  phase: Phase = 'starting';
+  /** Standby: a whole account of the active has been received (S5). */
+  complete = false;
+  /** The other node, as it said hello on the link that is up. */
+  peer: (Hello & { readonly term: number }) | undefined;
+  /** When the link came up. */
+  connectedMs = 0;
+  /** Standby: all that the active knew at this time, by this node's clock, has arrived. */
+  provenMs: number | undefined;
+  readonly counts = {
+    aevents: 0,
+    updatesSent: 0,
+    updatesReceived: 0,
+    overruns: 0,
+    resyncs: 0,
+    staleFrames: 0,
+    writesFailed: 0,
+  };
+
+  effects: Effect[] = [];
+  /** Records whose counters moved since they were sent (active) or written to the kernel (standby). */
+  dirty: SaRecord[] = [];
+  nextHandle = 1;
+  /** Active: the standby gets every change. */
+  streaming = false;
+  takeover: Takeover | undefined;
+  /** Active: what the counters were when the node was last read during a handover, and until when quiet is waited for. */
+  drain: { readonly untilMs: number; before: Map<number, Counters> | undefined } | undefined;
+  /** The operator of this node wants it demoted. */
+  demoteAsked = false;
+  /** The promotion under way was offered by the active, not asked for here. */
+  offered = false;
+  /** Standby: what the account under way has not named yet. */
+  staleSas: Set<SaRecord> | undefined;
+  stalePolicies: Set<string> | undefined;
+
+  constructor(settings: ReplicaSettings) {
+    this.settings = settings;
+  }
+
+  touch(record: SaRecord): void {
+    if (record.dirty) return;
+    record.dirty = true;
+    this.dirty.push(record);
+  }
+
+  readSa(id: SaId, handle: number): void {
+    const { mark } = id;
+    const request = { kind: 'GETSA', body: usersaId(id), attributes: mark === undefined ? {} : { mark } } as const;
+    this.emit({ type: 'readSa', handle, request });
+  }
+
+  write(writes: readonly Write[]): void {
+    if (writes.length > 0) this.emit({ type: 'write', writes });
+  }
+
+  send(body: FrameBody): void {
+    this.emit({ type: 'send', frame: { ...body, term: this.term } });
+  }
+
+  sendHello(): void {
+    const { cluster, node, version, littleEndian } = this.settings;
+    this.send({ type: 'hello', cluster, node, version, littleEndian, role: this.role });
+  }
+
+  refuse(reason: string): void {
+    if (this.offered) this.send({ type: 'handoverRefused', reason });
+    else this.emit({ type: 'refused', reason });
+    this.offered = false;
+  }
+
+  log(level: 'info' | 'warn' | 'error', text: string, fields?: object): void {
+    this.emit({ type: 'log', level, text, ...(fields === undefined ? {} : { fields }) });
+  }
+
+  emit(...effects: Effect[]): void {
+    this.effects.push(...effects);
+  }
+}
+
+export const write = (op: Purpose['op'], handle: number, request: Write['request']): Write => ({
+  request,
+  purpose: { op, handle },
+});

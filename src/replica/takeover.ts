@@ -1,0 +1,102 @@
+import { saIdOf } from '../client/index.ts';
+import { streamSnapshot } from './account.ts';
+import type { Reading, TakeoverReport, Write } from './effects.ts';
+import { deleteSa, newSa, putPolicy, sameSa, setCounters } from './install.ts';
+import { switchoverPosition, takeoverPosition } from './plan.ts';
+import { countersOf, type SaRecord, takeHigher } from './sa.ts';
+import { type State, type Takeover, write } from './state.ts';
+
+/** A standby becomes the active: a new term on disk, then every SA at its new position, then the addresses. */
+
+export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): void {
+  const unseenMs = kind === 'switchover' ? 0 : Math.max(0, nowMs - (s.provenMs ?? 0));
+  s.phase = 'takingOver';
+  s.takeover = { kind, startedMs: nowMs, unseenMs, positions: new Map(), failed: 0, retried: false };
+  s.term = Math.max(s.term, s.peer?.term ?? 0) + 1;
+  s.emit({ type: 'persist', durable: { term: s.term, role: 'active' } });
+}
+
+/** Writes every SA's new position: a counter write for those that are in the kernel, the whole SA for those that are not. */
+export function open(s: State, reading: Reading): void {
+  const takeover = s.takeover;
+  if (takeover === undefined) return;
+  const here = new Set<SaRecord>();
+  for (const sa of reading.sas) {
+    const record = s.sas.find(saIdOf(sa));
+    if (record === undefined || !sameSa(sa, record.sa)) continue;
+    here.add(record);
+    takeHigher(record, countersOf(sa));
+  }
+  const writes: Write[] = [];
+  for (const record of s.sas) {
+    const position =
+      takeover.kind === 'switchover'
+        ? switchoverPosition(record)
+        : takeoverPosition(record, s.settings.plan, takeover.unseenMs);
+    takeover.positions.set(record.handle, position);
+    record.installed = true;
+    if (position.exhausted) continue;
+    const request = here.has(record) ? setCounters(record, position.counters) : newSa(record, position.counters);
+    writes.push(write('open', record.handle, request));
+  }
+  s.write([...writes, ...[...s.policies.values()].map((policy) => write('policy', 0, putPolicy(policy)))]);
+  s.emit({ type: 'mark', name: 'opened' });
+}
+
+/** All positions are written. SAs that were missing or in the way are put in anew, once; then this node is the active. */
+export function onOpened(s: State, nowMs: number): void {
+  const { takeover } = s;
+  if (takeover === undefined) return;
+  if (takeover.failed === 0 || takeover.retried) {
+    becomeActive(s, takeover, nowMs);
+    return;
+  }
+  takeover.retried = true;
+  takeover.failed = 0;
+  for (const record of s.sas) {
+    const position = takeover.positions.get(record.handle);
+    if (record.installed || position === undefined || position.exhausted) continue;
+    s.write([
+      write('delete', record.handle, deleteSa(record)),
+      write('open', record.handle, newSa(record, position.counters)),
+    ]);
+    record.installed = true;
+  }
+  s.emit({ type: 'mark', name: 'opened' });
+}
+
+function becomeActive(s: State, takeover: Takeover, nowMs: number): void {
+  const { kind, positions, failed, unseenMs, startedMs } = takeover;
+  const all = [...positions.values()];
+  for (const record of s.sas) {
+    const position = positions.get(record.handle);
+    if (position && !position.exhausted) Object.assign(record.counters, position.counters);
+    record.dirty = false;
+    s.nextHandle = Math.max(s.nextHandle, record.handle + 1);
+  }
+  s.dirty = [];
+  s.takeover = undefined;
+  s.offered = false;
+  s.role = 'active';
+  s.phase = 'steady';
+  const exhausted = all.filter((p) => p.exhausted).length;
+  const report: TakeoverReport = {
+    kind,
+    role: 'active',
+    term: s.term,
+    sas: s.sas.size,
+    failed,
+    exhausted,
+    takeoverMs: nowMs - startedMs,
+    unseenMs,
+    skipMax: all.reduce((most, p) => Math.max(most, p.skip), 0),
+    closedMax: all.reduce((most, p) => Math.max(most, p.closed), 0),
+  };
+  if (exhausted > 0) s.log('error', `${exhausted} SAs have no sequence numbers left and stay shut: re-key them`);
+  s.log(failed > 0 ? 'error' : 'info', `active in term ${s.term}`, report);
+  s.emit({ type: 'hook', name: 'claim' }, { type: 'promoted', report });
+  // What the kernel said while this node was not active yet is read in one go.
+  s.emit({ type: 'read', purpose: 'resync' });
+  s.sendHello();
+  if (s.peer?.role === 'standby') streamSnapshot(s);
+}
