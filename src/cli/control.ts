@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { ConfigError, ControlError, type ControlRequest, callControl, readConfig, type Status } from '../node/index.ts';
+import type { ControlRequest, Status } from '../node/index.ts';
 import type { JsonObject } from '../xfrm/index.ts';
 import { ExitCode } from './exit-codes.ts';
 import { CliError, usageError } from './failure.ts';
@@ -61,6 +61,7 @@ function command(program: Command, name: string, description: string): Command {
 }
 
 async function call({ config: path }: Options, request: ControlRequest): Promise<object> {
+  const { ConfigError, ControlError, callControl, readConfig } = await import('../node/index.ts');
   try {
     const config = await readConfig(path);
     return await callControl(config.node.control, request);

@@ -1,8 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { linuxKernel } from '../kernel/index.ts';
-import { LinkError } from '../link/index.ts';
-import { ConfigError, checkHooks, openLog, readConfig, startNode } from '../node/index.ts';
 import { ExitCode } from './exit-codes.ts';
 import { CliError, doing } from './failure.ts';
 
@@ -24,6 +22,9 @@ Example:
       const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
         version: string;
       };
+      // Loaded here: what does not run a node should not wait for what a node needs.
+      const { ConfigError, checkHooks, openLog, readConfig, startNode } = await import('../node/index.ts');
+      const { LinkError } = await import('../link/index.ts');
       try {
         const config = await readConfig(options.config);
         await checkHooks(config);

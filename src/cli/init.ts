@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { ConfigError, initPair } from '../node/index.ts';
 import { parseAddress } from '../xfrm/index.ts';
 import { usageError } from './failure.ts';
 import { print } from './output.ts';
@@ -36,6 +35,7 @@ Example:
       const port = Number(options.port);
       if (!Number.isInteger(port) || port < 1 || port > 65535)
         throw usageError(`--port: "${options.port}" is not a port number`);
+      const { ConfigError, initPair } = await import('../node/index.ts');
       try {
         const files = await initPair({ directory, cluster: options.cluster, nodes: options.node, port });
         for (const file of files) await print(file);

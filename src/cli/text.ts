@@ -23,7 +23,7 @@ export function bitsText(table: Readonly<Record<string, number>>, value: number)
   return [...names.map(([name]) => name.toLowerCase()), ...(left === 0 ? [] : [`0x${left.toString(16)}`])].join(', ');
 }
 
-export function prefixText(address: Address, length: number, family: number): string {
+function prefixText(address: Address, length: number, family: number): string {
   return `${formatAddress(address, family)}/${length}`;
 }
 

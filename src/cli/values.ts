@@ -5,9 +5,9 @@ import { type Address, AddressFamily, IpProto, type Mark, parseAddress, type Sel
 /** What the words on a command line stand for. Each reader throws commander's InvalidArgumentError, which names the option. */
 
 const U32_MAX = 0xffff_ffffn;
-export const U64_MAX = 0xffff_ffff_ffff_ffffn;
+const U64_MAX = 0xffff_ffff_ffff_ffffn;
 
-export function bigNumber(text: string, max: bigint = U64_MAX): bigint {
+function bigNumber(text: string, max: bigint = U64_MAX): bigint {
   if (!/^(0x[0-9a-f]+|\d+)$/i.test(text)) throw new InvalidArgumentError('Give a whole number, decimal or 0x...');
   const value = BigInt(text);
   if (value > max) throw new InvalidArgumentError(`At most ${max} is possible.`);

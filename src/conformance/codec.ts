@@ -68,8 +68,7 @@ export async function* checkCodec(path: string): AsyncGenerator<CodecResult> {
 
 type Decode = (bytes: Uint8Array) => AnyXfrmMessage;
 
-/** Exported for tests: a scenario that is already read. */
-export function checkScenario(scenario: Scenario): CodecResult {
+function checkScenario(scenario: Scenario): CodecResult {
   const findings = new Findings();
   const { decode, encode } = xfrmOfRelease(scenario.kernel);
   const pfkey = new Set<string>();

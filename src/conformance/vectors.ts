@@ -10,7 +10,7 @@ import { type Scenario, scenario } from './scenario.ts';
  * datagram), either also gzip-compressed with `.gz` at the end of the name.
  */
 
-export type VectorErrorCode =
+type VectorErrorCode =
   /** The file or directory cannot be read, or its compression is broken. */
   | 'ERR_VECTOR_READ'
   /** The name says neither `.jsonl` nor `.bin`, or a directory has no such file. */
@@ -42,13 +42,13 @@ const RECORD_BYTES_MAX = 1024 * 1024;
 /** Of all lines or records together, after decompression. */
 const FILE_BYTES_MAX = 1024 * 1024 * 1024;
 
-export interface ScenarioLine {
+interface ScenarioLine {
   readonly file: string;
   readonly line: number;
   readonly scenario: Scenario;
 }
 
-export interface DatagramRecord {
+interface DatagramRecord {
   readonly file: string;
   /** Counted from 1. */
   readonly record: number;

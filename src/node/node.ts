@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import type { Server } from 'node:net';
 import { performance } from 'node:perf_hooks';
+import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { XfrmClient } from '../client/index.ts';
 import type { Batch, Kernel, KernelSocket } from '../kernel/index.ts';
@@ -21,6 +22,9 @@ export interface RunningNode {
 }
 
 const GROUPS = [XfrmGroup.SA, XfrmGroup.EXPIRE, XfrmGroup.POLICY, XfrmGroup.AEVENTS, XfrmGroup.MIGRATE];
+
+/** Requests to the kernel between two turns of the event loop: some milliseconds. */
+const WRITES_MAX = 512;
 
 /** Starts a node: everything is open and the kernel has been read when it returns. */
 export async function startNode(config: Config, kernel: Kernel, log: Logger, version: string): Promise<RunningNode> {
@@ -57,6 +61,7 @@ class Node implements RunningNode {
   #pumping = false;
   #streams: Promise<void> = Promise.resolve();
   #heardMs = 0;
+  #thresholdsRead = 0;
   #stopping = false;
 
   constructor(config: Config, kernel: Kernel, log: Logger, version: string) {
@@ -314,9 +319,14 @@ class Node implements RunningNode {
     }
   }
 
+  /** In portions: between two of them the link and the timers get their turn, however many SAs there are. */
   async #write(writes: readonly Write[]): Promise<void> {
-    const results = await this.#client.batch(writes.map(({ request }) => request));
-    this.#replica.onWritten(writes, results);
+    for (let i = 0; i < writes.length; i += WRITES_MAX) {
+      const portion = writes.slice(i, i + WRITES_MAX);
+      const results = await this.#client.batch(portion.map(({ request }) => request));
+      this.#replica.onWritten(portion, results);
+      if (i + WRITES_MAX < writes.length) await setImmediate();
+    }
   }
 
   async #read({ purpose }: Extract<Effect, { type: 'read' }>): Promise<void> {
@@ -332,6 +342,7 @@ class Node implements RunningNode {
       const { replayThresh, etimerThresh } = aevent?.attributes ?? {};
       if (replayThresh === undefined || etimerThresh === undefined) continue;
       this.#replica.onReadThresholds(handle, { packets: replayThresh, timerMs: etimerThresh * 100 });
+      if (++this.#thresholdsRead % WRITES_MAX === 0) await setImmediate();
     }
   }
 }

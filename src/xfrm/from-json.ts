@@ -59,7 +59,7 @@ export function messageFromJson(json: Json): AnyXfrmMessage {
   return { kind, ...header(object, names), body, attributes, ...(rest ? { rest } : {}) } as AnyXfrmMessage;
 }
 
-export function attributesFromJson(space: AttributeSpace<object>, json: JsonObject, path: string): object {
+function attributesFromJson(space: AttributeSpace<object>, json: JsonObject, path: string): object {
   const attributes: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(json)) {
     const spec = Object.hasOwn(space.specs, name) ? space.specs[name] : undefined;

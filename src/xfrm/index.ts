@@ -57,7 +57,12 @@ export function decodeMessage(bytes: Uint8Array, at = 0): AnyXfrmMessage {
   return xfrm.decode(bytes, at);
 }
 
-/** The bytes of a message; of a decoded one, the very bytes it was decoded from. @throws {EncodeError} */
+/**
+ * The bytes of a message; of a decoded one, the very bytes it was decoded from. Like a Node.js Buffer, a small result may share its
+ * `buffer` with others.
+ *
+ * @throws {EncodeError} with `path`, the place of the value that has no encoding
+ */
 export function encodeMessage(message: AnyXfrmMessage): Uint8Array<ArrayBuffer> {
   return xfrm.encode(message);
 }

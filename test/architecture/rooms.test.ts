@@ -1,0 +1,74 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize, relative } from 'node:path';
+import { describe, expect, test } from 'vitest';
+
+/** docs/architecture.md: a room imports only from rooms above it in this list, and a guest only from its room's host. */
+const rooms = ['netlink', 'xfrm', 'kernel', 'client', 'conformance', 'replica', 'link', 'role', 'node', 'cli'];
+
+const source = join(import.meta.dirname, '../../src');
+
+interface Import {
+  readonly from: string;
+  readonly to: string;
+}
+
+function imports(): Import[] {
+  const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+  return files.flatMap((from) => {
+    const text = readFileSync(join(source, from), 'utf8');
+    const found = text.matchAll(/(?:\bfrom|\bimport\()\s*'(\.[^']+)'/g);
+    return [...found].map(([, path]) => ({ from, to: normalize(join(dirname(from), path as string)) }));
+  });
+}
+
+const roomOf = (file: string): string | undefined => (file.includes('/') ? file.split('/')[0] : undefined);
+
+/** What is wrong with an import, if anything. */
+function fault({ from, to }: Import): string | undefined {
+  const [here, there] = [roomOf(from), roomOf(to)];
+  if (here === undefined) return undefined; // src/index.ts: the public face of several rooms
+  if (there === undefined) return `${from} imports ${to}: rooms do not know the package's face`;
+  if (here === there) return undefined;
+  if (!rooms.includes(there)) return `${from} imports ${to}: not a room in the list`;
+  if (rooms.indexOf(there) > rooms.indexOf(here)) return `${from} imports ${to}: ${there} is below ${here}`;
+  if (relative(there, to) !== 'index.ts') return `${from} imports ${to}: a room is entered through its index.ts`;
+  return undefined;
+}
+
+describe('rooms', () => {
+  test('the list names every room there is', () => {
+    const there = readdirSync(source, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    expect(there.map(({ name }) => name).sort()).toEqual([...rooms].sort());
+  });
+
+  test('no room imports from a room below it, or past the door of another', () => {
+    const all = imports();
+    expect(all.length).toBeGreaterThan(100);
+    expect(all.map(fault).filter((text) => text !== undefined)).toEqual([]);
+  });
+
+  test.each([
+    [{ from: 'xfrm/json.ts', to: 'client/index.ts' }, 'below'],
+    [{ from: 'client/client.ts', to: 'xfrm/json.ts' }, 'index.ts'],
+    [{ from: 'netlink/layout.ts', to: 'index.ts' }, 'face'],
+  ])('the rule can fail: %o', (wrong, word) => {
+    expect(fault(wrong)).toContain(word);
+  });
+
+  test('koffi is imported by one file alone', () => {
+    const files = readdirSync(source, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+    const importers = files.filter((file) =>
+      /(?:from|import\()\s*'koffi'/.test(readFileSync(join(source, file), 'utf8')),
+    );
+    expect(importers).toEqual(['kernel/linux/libc.ts']);
+  });
+
+  test('the replica has no I/O and no clock', () => {
+    const files = readdirSync(join(source, 'replica')).map((name) =>
+      readFileSync(join(source, 'replica', name), 'utf8'),
+    );
+    for (const text of files) {
+      expect(text).not.toMatch(/from 'node:|Date\.now|performance\.|setTimeout|setInterval|process\./);
+    }
+  });
+});
