@@ -31,11 +31,10 @@ export class JsonError extends Error {
 
 const absentLimits = new Set(lifetimeCfg.fields.filter(({ name }) => /Limit$/.test(name)).map(({ name }) => name));
 const extras = new Set(['attributes', 'otherAttributes', 'trailingBytes']);
-const headers = ['flags', 'seq', 'pid'] as const;
 
 /**
- * The message that `messageToJson` printed. A field of the header that a field of the body hides in JSON (`seq` and `flags` of an SA)
- * becomes 0. Acknowledgements (ERROR, DONE) are refused: their JSON does not hold all of them.
+ * The message that `messageToJson` printed. Without a header, its fields are 0. Acknowledgements (ERROR, DONE) are refused: their JSON
+ * does not hold all of them.
  *
  * @throws {JsonError} naming the path of the value at fault
  */
@@ -43,20 +42,20 @@ export function messageFromJson(json: Json): AnyXfrmMessage {
   const object = asObject(json, '');
   const kind = object.message;
   if (kind === 'UNKNOWN') {
-    known(object, new Set(['message', ...headers, 'type', 'payload']), '');
+    known(object, new Set(['message', 'header', 'type', 'payload']), '');
     const type = integer(object.type, 'type', 0xffff);
-    return { kind, ...header(object, new Set()), type, payload: bytes(object.payload, 'payload') };
+    return { kind, ...header(object), type, payload: bytes(object.payload, 'payload') };
   }
   const spec = typeof kind === 'string' && Object.hasOwn(xfrm.specs, kind) ? xfrm.specs[kind] : undefined;
   if (spec === undefined) throw new JsonError('message', `must name an XFRM message, such as "NEWSA"`);
   const { body: layout, attributes: space, dumpable } = spec as MessageSpec<object, object>;
   const names = new Set(layout.fields.map(({ name }) => name));
-  known(object, new Set(['message', ...headers, ...extras, ...names]), '');
+  known(object, new Set(['message', 'header', ...extras, ...names]), '');
   const withoutBody = dumpable === true && ![...names].some((name) => name in object);
   const body = withoutBody ? null : structValue(layout, pick(object, names), '');
   const attributes = attributesFromJson(space, asObject(object.attributes ?? {}, 'attributes'), 'attributes');
   const rest = restOf(object, Object.keys(attributes).length);
-  return { kind, ...header(object, names), body, attributes, ...(rest ? { rest } : {}) } as AnyXfrmMessage;
+  return { kind, ...header(object), body, attributes, ...(rest ? { rest } : {}) } as AnyXfrmMessage;
 }
 
 function attributesFromJson(space: AttributeSpace<object>, json: JsonObject, path: string): object {
@@ -188,9 +187,10 @@ function restOf(object: JsonObject, attributeCount: number): Rest | undefined {
   return rest;
 }
 
-function header(object: JsonObject, hidden: ReadonlySet<string>): { flags: number; seq: number; pid: number } {
-  const field = (name: (typeof headers)[number], max: number): number =>
-    hidden.has(name) || object[name] === undefined ? 0 : integer(object[name], name, max);
+function header(object: JsonObject): { flags: number; seq: number; pid: number } {
+  const fields = asObject(object.header ?? {}, 'header');
+  known(fields, new Set(['flags', 'seq', 'pid']), 'header');
+  const field = (name: string, max: number): number => integer(fields[name] ?? 0, `header.${name}`, max);
   return { flags: field('flags', 0xffff), seq: field('seq', 0xffff_ffff), pid: field('pid', 0xffff_ffff) };
 }
 

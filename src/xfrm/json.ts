@@ -27,7 +27,8 @@ export interface JsonOptions {
 const noLimit = new Set(lifetimeCfg.fields.filter(({ name }) => /Limit$/.test(name)).map(({ name }) => name));
 
 export function messageToJson(message: AnyXfrmMessage, options: JsonOptions = {}): JsonObject {
-  const head = { message: message.kind, flags: message.flags, seq: message.seq, pid: message.pid };
+  const { flags, seq, pid } = message;
+  const head = { message: message.kind, header: { flags, seq, pid } };
   if (message.kind === 'UNKNOWN') return { ...head, type: message.type, payload: hex(message.payload) };
   if (message.kind === 'ERROR') {
     const { error, request } = message.body;

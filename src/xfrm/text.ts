@@ -4,12 +4,9 @@ import type { AnyXfrmMessage } from './messages.ts';
 
 /** A message for people: its kind on the first line, then every field by name, parts indented. */
 export function formatMessage(message: AnyXfrmMessage, options: JsonOptions = {}): string {
-  const fields = messageToJson(message, options);
+  const { message: _, header: __, ...fields } = messageToJson(message, options);
   const { kind, flags, seq, pid } = message;
   const header = [kind, flags ? `flags 0x${flags.toString(16)}` : '', seq ? `seq ${seq}` : '', pid ? `pid ${pid}` : ''];
-  // A field of the body stands in the place of the header's field of the same name.
-  const inBody = 'body' in message && message.body !== null ? message.body : {};
-  for (const name of ['message', 'flags', 'seq', 'pid']) if (!(name in inBody)) delete fields[name];
   const code = message.kind === 'ERROR' ? message.body.error : message.kind === 'DONE' ? message.body.status : 0;
   const reason = code < 0 ? [`  ${errnoName(code)}: ${errnoText(code)}`] : [];
   return [header.filter((part) => part !== '').join(' '), ...reason, ...lines(fields, '  ')].join('\n');
