@@ -189,7 +189,7 @@ class Node implements RunningNode {
     const { timeout_ms } = this.#config.link;
     if (this.#link.connected && nowMs - this.#heardMs > timeout_ms)
       this.#link.disconnect(`nothing came for ${timeout_ms} ms`);
-    this.#input(() => this.#replica.ping(nowMs));
+    this.#input(() => this.#replica.tick(nowMs));
   }
 
   #scheduleFlush(): void {
@@ -382,5 +382,6 @@ function replicaSettings(config: Config, version: string): ReplicaSettings {
     install: replicate.install,
     drainMs: takeover.drain_ms,
     drainMaxMs: takeover.drain_max_ms,
+    claimAfterMs: link.timeout_ms,
   };
 }

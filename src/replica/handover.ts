@@ -25,6 +25,8 @@ export function onReleased(s: State, failure: string | undefined): void {
   }
   s.phase = 'steady';
   s.demoteAsked = false;
+  // Whatever the hook gave up before it failed belongs here again.
+  s.emit({ type: 'hook', name: 'claim' });
   s.send({ type: 'handoverRefused', reason: `its release hook failed: ${failure}` });
 }
 

@@ -42,9 +42,18 @@ export function onHello(s: State, frame: Hello & { term: number }): void {
       s.sendHello();
     }
   }
+  // The other node knows of no newer term: the addresses are this node's.
+  if (s.role === 'active' && frame.role === 'standby') claim(s);
   if (s.role === 'active' && frame.role === 'standby' && (first || before !== 'standby' || !s.streaming)) {
     streamSnapshot(s);
   }
+}
+
+/** Takes the shared addresses, once in a reign. */
+export function claim(s: State): void {
+  if (s.claimed) return;
+  s.claimed = true;
+  s.emit({ type: 'hook', name: 'claim' });
 }
 
 /** A newer term exists, or the operator wants it: shut every SA, give up the addresses. */
@@ -62,6 +71,7 @@ export function becomeStandby(s: State): void {
   s.complete = false;
   s.provenMs = undefined;
   s.streaming = false;
+  s.claimed = false;
   s.dirty = [];
   for (const record of s.sas) {
     record.dirty = false;

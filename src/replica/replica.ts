@@ -15,7 +15,7 @@ import type { Durable, Effect, Reading, ReadPurpose, Write } from './effects.ts'
 import type { Frame } from './frames.ts';
 import { handOver, onDrained, onHandoverRequest, onReleased } from './handover.ts';
 import { applyCounters, installing, onAccount, onCollision, reconcile } from './mirror.ts';
-import { onHello, stepDown } from './reign.ts';
+import { claim, onHello, stepDown } from './reign.ts';
 import type { Thresholds } from './sa.ts';
 import { type ReplicaSettings, State } from './state.ts';
 import { beginTakeover, onOpened, open } from './takeover.ts';
@@ -113,6 +113,7 @@ export class Replica {
     switch (purpose) {
       case 'start':
         s.phase = 'steady';
+        s.claimByMs = nowMs + s.settings.claimAfterMs;
         if (s.role === 'active') adopt(s, reading, nowMs);
         s.sendHello();
         s.log('info', `started as ${s.role}, term ${s.term}`, { sas: s.sas.size, policies: s.policies.size });
@@ -240,10 +241,11 @@ export class Replica {
     s.dirty = [];
   }
 
-  /** Standby: asks the active how far its account goes. */
-  ping(nowMs: number): void {
+  /** From time to time. A standby asks the active how far its account goes. */
+  tick(nowMs: number): void {
     const s = this.state;
     if (s.role === 'standby' && s.peer?.role === 'active') s.send({ type: 'ping', timeMs: nowMs });
+    if (s.role === 'active' && s.phase === 'steady' && nowMs >= s.claimByMs) claim(s);
   }
 
   // --- the operator -------------------------------------------------------------------------------------------------------

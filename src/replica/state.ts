@@ -17,6 +17,8 @@ export interface ReplicaSettings {
   /** How long the kernel must be quiet before a planned switchover reads the final counters, and how long that is waited for. */
   readonly drainMs: number;
   readonly drainMaxMs: number;
+  /** A node that starts as active takes the addresses when the other node agrees, or has not been heard of for so long. */
+  readonly claimAfterMs: number;
 }
 
 /** What a node is in the middle of. */
@@ -62,6 +64,10 @@ export class State {
   /** Records whose counters moved since they were sent (active) or written to the kernel (standby). */
   dirty: SaRecord[] = [];
   nextHandle = 1;
+  /** Active: the shared addresses have been taken. */
+  claimed = false;
+  /** Active since the start: when they are taken even if the other node is not heard of. */
+  claimByMs = 0;
   /** Active: the standby gets every change. */
   streaming = false;
   takeover: Takeover | undefined;

@@ -3,6 +3,7 @@ import { streamSnapshot } from './account.ts';
 import type { Reading, TakeoverReport, Write } from './effects.ts';
 import { deleteSa, newSa, putPolicy, sameSa, setCounters } from './install.ts';
 import { switchoverPosition, takeoverPosition } from './plan.ts';
+import { claim } from './reign.ts';
 import { countersOf, type SaRecord, takeHigher } from './sa.ts';
 import { type State, type Takeover, write } from './state.ts';
 
@@ -94,7 +95,8 @@ function becomeActive(s: State, takeover: Takeover, nowMs: number): void {
   };
   if (exhausted > 0) s.log('error', `${exhausted} SAs have no sequence numbers left and stay shut: re-key them`);
   s.log(failed > 0 ? 'error' : 'info', `active in term ${s.term}`, report);
-  s.emit({ type: 'hook', name: 'claim' }, { type: 'promoted', report });
+  claim(s);
+  s.emit({ type: 'promoted', report });
   // What the kernel said while this node was not active yet is read in one go.
   s.emit({ type: 'read', purpose: 'resync' });
   s.sendHello();
