@@ -1,8 +1,6 @@
 import type { Command } from 'commander';
-import type { ControlRequest, Status } from '../node/index.ts';
+import { type ControlRequest, callControl, readConfig, type Status } from '../node/index.ts';
 import type { JsonObject } from '../xfrm/index.ts';
-import { ExitCode } from './exit-codes.ts';
-import { CliError, usageError } from './failure.ts';
 import { paint, print, printJson } from './output.ts';
 
 /** The commands that talk to a running daemon. */
@@ -61,17 +59,8 @@ function command(program: Command, name: string, description: string): Command {
 }
 
 async function call({ config: path }: Options, request: ControlRequest): Promise<object> {
-  const { ConfigError, ControlError, callControl, readConfig } = await import('../node/index.ts');
-  try {
-    const config = await readConfig(path);
-    return await callControl(config.node.control, request);
-  } catch (error) {
-    if (error instanceof ConfigError) throw usageError(error.message, error);
-    if (error instanceof ControlError) {
-      throw new CliError(error.code === 'ERR_NO_DAEMON' ? ExitCode.DAEMON : ExitCode.FAILED, error.message, error);
-    }
-    throw error;
-  }
+  const config = await readConfig(path);
+  return callControl(config.node.control, request);
 }
 
 async function show({ json }: Options, result: object): Promise<void> {

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { linuxKernel } from '../kernel/index.ts';
-import { ExitCode } from './exit-codes.ts';
-import { CliError, doing } from './failure.ts';
+import { checkHooks, openLog, readConfig, startNode } from '../node/index.ts';
+import { doing } from './failure.ts';
 
 export function register(program: Command): void {
   program
@@ -22,24 +22,14 @@ Example:
       const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
         version: string;
       };
-      // Loaded here: what does not run a node should not wait for what a node needs.
-      const { ConfigError, checkHooks, openLog, readConfig, startNode } = await import('../node/index.ts');
-      const { LinkError } = await import('../link/index.ts');
-      try {
-        const config = await readConfig(options.config);
-        await checkHooks(config);
-        const log = openLog(config);
-        const node = await doing('the node cannot start', startNode(config, linuxKernel(), log, version));
-        const stop = (): void => void node.stop();
-        process.once('SIGTERM', stop);
-        process.once('SIGINT', stop);
-        await node.stopped;
-        log.flush();
-      } catch (error) {
-        if (error instanceof ConfigError || (error instanceof LinkError && error.code === 'ERR_IDENTITY')) {
-          throw new CliError(ExitCode.USAGE, error.message, error);
-        }
-        throw error;
-      }
+      const config = await readConfig(options.config);
+      await checkHooks(config);
+      const log = await openLog(config);
+      const node = await doing('the node cannot start', startNode(config, linuxKernel(), log, version));
+      const stop = (): void => void node.stop();
+      process.once('SIGTERM', stop);
+      process.once('SIGINT', stop);
+      await node.stopped;
+      log.flush();
     });
 }

@@ -27,6 +27,13 @@ const kernelCodes: Partial<Record<KernelErrorCode, ExitCode>> = {
   ERR_ARGUMENT: ExitCode.USAGE,
 };
 
+/** Errors of the rooms that only some commands load, told by their code alone. */
+const otherCodes: Readonly<Record<string, ExitCode>> = {
+  ERR_CONFIG: ExitCode.USAGE,
+  ERR_IDENTITY: ExitCode.USAGE,
+  ERR_NO_DAEMON: ExitCode.DAEMON,
+};
+
 const EPERM = 1;
 
 export function exitCodeOf(error: unknown): ExitCode {
@@ -38,7 +45,8 @@ export function exitCodeOf(error: unknown): ExitCode {
     return error.errno === EPERM ? ExitCode.PERMISSION : ExitCode.REFUSED;
   }
   if (error instanceof DecodeError || error instanceof EncodeError || error instanceof JsonError) return ExitCode.USAGE;
-  return ExitCode.FAILED;
+  const code = (error as { code?: unknown } | undefined)?.code;
+  return (typeof code === 'string' ? otherCodes[code] : undefined) ?? ExitCode.FAILED;
 }
 
 /** One line, whatever the error says. */

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { initPair } from '../node/index.ts';
 import { parseAddress } from '../xfrm/index.ts';
 import { usageError } from './failure.ts';
 import { print } from './output.ts';
@@ -35,13 +36,8 @@ Example:
       const port = Number(options.port);
       if (!Number.isInteger(port) || port < 1 || port > 65535)
         throw usageError(`--port: "${options.port}" is not a port number`);
-      const { ConfigError, initPair } = await import('../node/index.ts');
-      try {
-        const files = await initPair({ directory, cluster: options.cluster, nodes: options.node, port });
-        for (const file of files) await print(file);
-      } catch (error) {
-        throw error instanceof ConfigError ? usageError(error.message, error) : error;
-      }
+      for (const file of await initPair({ directory, cluster: options.cluster, nodes: options.node, port }))
+        await print(file);
     });
 }
 

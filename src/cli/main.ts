@@ -1,37 +1,35 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import * as ae from './ae.ts';
-import * as conformance from './conformance.ts';
-import * as control from './control.ts';
-import * as daemon from './daemon.ts';
-import * as decode from './decode.ts';
 import { ExitCode, exitCodeHelp } from './exit-codes.ts';
 import { exitCodeOf, lineOf } from './failure.ts';
-import * as init from './init.ts';
-import * as monitor from './monitor.ts';
 import { endQuietlyWithReader } from './output.ts';
-import * as policy from './policy.ts';
-import * as sa from './sa.ts';
 
-/** Every group of commands, in the order of the help. */
-const commands: readonly ((program: Command) => void)[] = [
-  init.register,
-  daemon.register,
-  control.register,
-  sa.register,
-  policy.register,
-  ae.register,
-  monitor.register,
-  decode.register,
-  conformance.register,
-];
+type Group = () => Promise<{ readonly register: (program: Command) => void }>;
+
+const control: Group = () => import('./control.ts');
+
+/** Which file has which command, in the order of the help. Only what is asked for is loaded: `promote` is typed in a hurry. */
+const groups: Readonly<Record<string, Group>> = {
+  init: () => import('./init.ts'),
+  daemon: () => import('./daemon.ts'),
+  status: control,
+  promote: control,
+  demote: control,
+  resync: control,
+  sa: () => import('./sa.ts'),
+  policy: () => import('./policy.ts'),
+  ae: () => import('./ae.ts'),
+  monitor: () => import('./monitor.ts'),
+  decode: () => import('./decode.ts'),
+  conformance: () => import('./conformance.ts'),
+};
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
 };
 
-function buildProgram(): Command {
+async function buildProgram(asked: string | undefined): Promise<Command> {
   const program = new Command('xfrmsync')
     .description('IPsec SAs, policies and counters of Linux: look at them, change them, watch them, carry them over.')
     .version(version)
@@ -41,7 +39,8 @@ function buildProgram(): Command {
     .showSuggestionAfterError()
     .configureHelp({ sortOptions: false })
     .addHelpText('after', exitCodeHelp);
-  for (const register of commands) register(program);
+  const one = asked !== undefined && Object.hasOwn(groups, asked) ? groups[asked] : undefined;
+  for (const group of one ? [one] : new Set(Object.values(groups))) (await group()).register(program);
   return program;
 }
 
@@ -59,7 +58,8 @@ function report(error: unknown): ExitCode {
 
 endQuietlyWithReader();
 try {
-  await buildProgram().parseAsync();
+  const program = await buildProgram(process.argv[2]);
+  await program.parseAsync();
 } catch (error) {
   process.exitCode = report(error);
 }

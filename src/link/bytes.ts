@@ -23,10 +23,10 @@ export class ByteWriter {
     this.#at += 8;
   }
 
-  /** Seven bits a byte, lowest first; up to 2^53. */
+  /** Seven bits a byte, lowest first; up to 2^53 - 1, which also stands for more. */
   varint(value: number): void {
     this.#room(8);
-    let left = value;
+    let left = Math.min(value, Number.MAX_SAFE_INTEGER);
     while (left >= 0x80) {
       this.#bytes[this.#at++] = (left % 0x80) | 0x80;
       left = Math.floor(left / 0x80);

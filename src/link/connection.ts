@@ -6,6 +6,11 @@ import { LinkError } from './errors.ts';
 /** Above this many bytes that wait to be sent, `send` still takes a frame but `writable` says no: counters are then coalesced. */
 const WAITING_MAX = 1 << 20;
 
+/** Above this many the other side does not keep up: it is let go, and gets a whole account when it comes back. */
+const UNSENT_MAX = 64 << 20;
+/** What still waits when a connection is closed may take this long. */
+const LINGER_MS = 1_000;
+
 export interface ConnectionEvents {
   onFrame(frame: Frame): void;
   /** Once, when the connection is over. */
@@ -37,7 +42,21 @@ export class Connection {
   }
 
   send(frame: Frame): void {
-    if (!this.#closed) this.#socket.write(encodeFrame(frame));
+    if (this.#closed) return;
+    this.#socket.write(encodeFrame(frame));
+    const unsent = this.#socket.writableLength;
+    if (unsent <= UNSENT_MAX) return;
+    this.#socket.destroy();
+    this.#end(`the other side does not keep up: ${unsent} bytes wait for it`);
+  }
+
+  /** Reads no further frames until `resume`. */
+  pause(): void {
+    if (!this.#closed) this.#socket.pause();
+  }
+
+  resume(): void {
+    if (!this.#closed && this.#socket.isPaused()) this.#socket.resume();
   }
 
   /** Sends what the iterable yields, no faster than the other side takes it. */
@@ -71,6 +90,9 @@ export class Connection {
     this.#socket.removeAllListeners('data');
     this.#socket.resume();
     setImmediate(() => this.#socket.destroySoon());
+    // Another side that vanished takes nothing any more.
+    const linger = setTimeout(() => this.#socket.destroy(), LINGER_MS);
+    this.#socket.once('close', () => clearTimeout(linger));
     this.#events.onClose(reason);
   }
 

@@ -1,6 +1,5 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
-import { generate } from 'selfsigned';
 import { LinkError } from './errors.ts';
 
 /** A node's own key pair, and how others recognise it. */
@@ -23,6 +22,8 @@ export const pinPattern: RegExp = /^sha256:[A-Za-z0-9_-]{43}$/;
 
 /** A fresh key pair (P-256) with a self-signed certificate. */
 export async function makeIdentity(node: string): Promise<Identity> {
+  // Loaded here: only `init` makes keys.
+  const { generate } = await import('selfsigned');
   const notAfterDate = new Date(Date.now() + VALID_DAYS * 86_400_000);
   const made = await generate([{ name: 'commonName', value: node }], {
     keyType: 'ec',

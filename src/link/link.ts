@@ -1,4 +1,5 @@
 import type { X509Certificate } from 'node:crypto';
+import type { Socket } from 'node:net';
 import { connect, createServer, type Server, type TLSSocket } from 'node:tls';
 import type { Frame } from '../replica/index.ts';
 import { Connection } from './connection.ts';
@@ -33,7 +34,7 @@ const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 2_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 const isWildcard = (host: string): boolean => host === '0.0.0.0' || host === '::';
-/** Connections that have not proven themselves yet. */
+/** Connections that have not proven themselves yet; the oldest has to go for a new one. */
 const HANDSHAKES_MAX = 16;
 
 /**
@@ -45,6 +46,9 @@ export class Link {
   readonly #events: LinkEvents;
   #server: Server | undefined;
   #connection: Connection | undefined;
+  #dialing: TLSSocket | undefined;
+  /** Of the listening side: connections that have not proven themselves yet, oldest first. */
+  readonly #unproven = new Set<Socket>();
   #retry: NodeJS.Timeout | undefined;
   #retryMs = RETRY_MIN_MS;
   #trouble = '';
@@ -77,6 +81,20 @@ export class Link {
     await this.#connection?.stream(frames);
   }
 
+  /** Reads no further frames until `resume`: backpressure for the other side. */
+  pause(): void {
+    this.#connection?.pause();
+  }
+
+  resume(): void {
+    this.#connection?.resume();
+  }
+
+  /** The two nodes have agreed to talk: should the connection break, it is tried again at once. */
+  settled(): void {
+    this.#retryMs = RETRY_MIN_MS;
+  }
+
   disconnect(reason: string): void {
     this.#connection?.close(reason);
   }
@@ -85,6 +103,8 @@ export class Link {
     this.#closed = true;
     clearTimeout(this.#retry);
     this.#server?.close();
+    this.#dialing?.destroy();
+    for (const socket of this.#unproven) socket.destroy();
     this.disconnect('this node stops');
   }
 
@@ -99,7 +119,7 @@ export class Link {
       rejectUnauthorized: false,
       handshakeTimeout: CONNECT_TIMEOUT_MS,
     });
-    server.maxConnections = HANDSHAKES_MAX;
+    server.on('connection', (socket: Socket) => this.#greet(socket));
     server.on('secureConnection', (socket) => this.#admit(socket));
     server.on('tlsClientError', (error) => this.#say(`a connection attempt failed: ${error.message}`));
     this.#server = server;
@@ -115,6 +135,18 @@ export class Link {
     });
   }
 
+  /** Nobody who holds connections open without a handshake keeps the other node out. */
+  #greet(socket: Socket): void {
+    if (this.#unproven.size >= HANDSHAKES_MAX) {
+      const { host } = this.#options.peer;
+      const all = [...this.#unproven];
+      const last = all.find((s) => s.remoteAddress !== host && s.remoteAddress !== `::ffff:${host}`) ?? all[0];
+      last?.destroy();
+    }
+    this.#unproven.add(socket);
+    socket.once('close', () => this.#unproven.delete(socket));
+  }
+
   #dial(): void {
     const { identity, peer, listen } = this.#options;
     const socket = connect({
@@ -127,6 +159,7 @@ export class Link {
       rejectUnauthorized: false,
       checkServerIdentity: () => undefined,
     });
+    this.#dialing = socket;
     const timer = setTimeout(
       () => socket.destroy(new Error(`no answer within ${CONNECT_TIMEOUT_MS / 1000} s`)),
       CONNECT_TIMEOUT_MS,
@@ -153,6 +186,10 @@ export class Link {
 
   /** The handshake has shown that the other side holds the key of its certificate; it must be the pinned one. */
   #admit(socket: TLSSocket): boolean {
+    if (this.#closed) {
+      socket.destroy();
+      return false;
+    }
     const certificate = socket.getPeerX509Certificate();
     const pin = certificate === undefined ? undefined : pinOf(certificate as X509Certificate);
     if (pin !== this.#options.peerPin) {
@@ -178,7 +215,7 @@ export class Link {
       },
     });
     this.#connection = connection;
-    this.#retryMs = RETRY_MIN_MS;
+    for (const unproven of this.#unproven) if (sameEnds(unproven, socket)) this.#unproven.delete(unproven);
     this.#events.onConnected();
     return true;
   }
@@ -188,4 +225,9 @@ export class Link {
     this.#trouble = text;
     this.#events.onTrouble(text);
   }
+}
+
+/** A TLS socket and the TCP socket beneath it. */
+function sameEnds(a: Socket, b: Socket): boolean {
+  return a.remotePort === b.remotePort && a.remoteAddress === b.remoteAddress;
 }

@@ -1,21 +1,36 @@
-import { chmod, mkdir, unlink } from 'node:fs/promises';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { chmod, lstat, mkdir, unlink } from 'node:fs/promises';
+import { connect, createServer, type Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { CONTROL_LINE_MAX, type ControlAnswer, controlRequest } from './control-protocol.ts';
 
 const CONNECTIONS_MAX = 32;
-/** A caller that says nothing is not waited for. */
+/** A caller that says nothing, or does not take its answer, is not waited for. */
 const IDLE_MS = 30_000;
 
 type Parsed = import('zod').output<typeof controlRequest>;
 export type ControlHandler = (request: Parsed) => Promise<ControlAnswer>;
 
-/** Listens on a Unix socket with mode 0600. @throws Error if another daemon answers there */
-export async function openControl(path: string, handle: ControlHandler): Promise<Server> {
+export interface ControlServer {
+  /** No further requests; answers that are under way still go out. */
+  close(): void;
+}
+
+/** Listens on a Unix socket with mode 0600. @throws Error if another daemon answers there, or something else is in its place */
+export async function openControl(path: string, handle: ControlHandler): Promise<ControlServer> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  if (await answers(path)) throw new Error(`another xfrmsync daemon already answers on ${path}`);
-  await unlink(path).catch(() => {});
-  const server = createServer((socket) => serve(socket, handle));
+  const there = await lstat(path).catch(() => undefined);
+  if (there !== undefined) {
+    if (!there.isSocket())
+      throw new Error(`node.control: ${path} is there and is no socket; remove it or choose another path`);
+    if (await answers(path)) throw new Error(`another xfrmsync daemon already answers on ${path}`);
+    await unlink(path).catch(() => {});
+  }
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    serve(socket, handle);
+  });
   server.maxConnections = CONNECTIONS_MAX;
   const before = process.umask(0o177);
   try {
@@ -29,7 +44,15 @@ export async function openControl(path: string, handle: ControlHandler): Promise
     process.umask(before);
   }
   await chmod(path, 0o600);
-  return server;
+  return {
+    close() {
+      server.close();
+      // Answers to what is refused now are written in this turn of the event loop.
+      setImmediate(() => {
+        for (const socket of sockets) socket.destroySoon();
+      });
+    },
+  };
 }
 
 function answers(path: string): Promise<boolean> {
@@ -48,18 +71,19 @@ function serve(socket: Socket, handle: ControlHandler): void {
   socket.setTimeout(IDLE_MS, () => socket.destroy());
   socket.on('error', () => {});
   const answer = (value: ControlAnswer): void => {
+    socket.setTimeout(IDLE_MS);
     socket.end(`${JSON.stringify(value)}\n`);
   };
   socket.on('data', (bytes: Buffer) => {
     text += bytes.toString('utf8');
     if (text.length > CONTROL_LINE_MAX) {
-      socket.removeAllListeners('data');
+      socket.removeAllListeners('data').resume();
       answer({ ok: false, reason: 'the request is too long' });
       return;
     }
     const end = text.indexOf('\n');
     if (end < 0) return;
-    socket.removeAllListeners('data');
+    socket.removeAllListeners('data').resume();
     socket.setTimeout(0);
     const request = parse(text.slice(0, end));
     if (typeof request === 'string') answer({ ok: false, reason: request });

@@ -2,7 +2,16 @@
 export { ConfigError, checkHooks, readConfig } from './config.ts';
 export { ControlError, callControl } from './control-client.ts';
 export type { ControlRequest } from './control-protocol.ts';
-export { initPair } from './init.ts';
-export { openLog } from './log.ts';
-export { startNode } from './node.ts';
 export type { Status } from './status.ts';
+
+// What only a node needs, or the making of keys, is loaded when it is called: the commands that talk to a daemon do without.
+
+type InitPair = typeof import('./init.ts').initPair;
+export const initPair: InitPair = async (options) => (await import('./init.ts')).initPair(options);
+
+type StartNode = typeof import('./node.ts').startNode;
+export const startNode: StartNode = async (...of) => (await import('./node.ts')).startNode(...of);
+
+type OpenLog = typeof import('./log.ts').openLog;
+export const openLog = async (...of: Parameters<OpenLog>): Promise<ReturnType<OpenLog>> =>
+  (await import('./log.ts')).openLog(...of);

@@ -1,7 +1,6 @@
 import { mkdir } from 'node:fs/promises';
-import type { Server } from 'node:net';
 import { performance } from 'node:perf_hooks';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout as setTimer } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { XfrmClient } from '../client/index.ts';
 import type { Batch, Kernel, KernelSocket } from '../kernel/index.ts';
@@ -11,7 +10,7 @@ import { type Effect, Replica, type ReplicaSettings, type TakeoverReport, type W
 import { readBootId, roleStore } from '../role/index.ts';
 import { AeventCursor, decodeMessage, parseAddress, XfrmGroup, XfrmMsg } from '../xfrm/index.ts';
 import type { Config } from './config.ts';
-import { type ControlHandler, openControl } from './control-server.ts';
+import { type ControlHandler, type ControlServer, openControl } from './control-server.ts';
 import { runHook } from './hooks.ts';
 import { statusOf } from './status.ts';
 
@@ -25,6 +24,9 @@ const GROUPS = [XfrmGroup.SA, XfrmGroup.EXPIRE, XfrmGroup.POLICY, XfrmGroup.AEVE
 
 /** Requests to the kernel between two turns of the event loop: some milliseconds. */
 const WRITES_MAX = 512;
+
+/** Effects that wait: when a peer's frames have made more, no further ones are read until they are carried out. */
+const EFFECTS_MAX = 4_096;
 
 /** Starts a node: everything is open and the kernel has been read when it returns. */
 export async function startNode(config: Config, kernel: Kernel, log: Logger, version: string): Promise<RunningNode> {
@@ -52,8 +54,13 @@ class Node implements RunningNode {
   #client!: XfrmClient;
   #events!: KernelSocket;
   #link!: Link;
-  #control: Server | undefined;
+  #control: ControlServer | undefined;
   #store!: ReturnType<typeof roleStore>;
+  #downReason = '';
+  #hooks: Promise<void> = Promise.resolve();
+  #started = false;
+  /** The other node's frames are not read until the effects of earlier ones are carried out. */
+  #paused = false;
   #operator: Answer | undefined;
   #operatorTimer: NodeJS.Timeout | undefined;
   #flushTimer: NodeJS.Timeout | undefined;
@@ -93,15 +100,21 @@ class Node implements RunningNode {
       {
         onConnected: () => {
           this.#heardMs = performance.now();
-          this.#input(() => this.#replica.onConnected(this.#heardMs));
+          this.#input(() => this.#replica.onConnected());
         },
         onDisconnected: (reason) => {
-          this.#log.warn({ reason }, `the link to ${peer.name} is down`);
+          // Said once, however often the same happens again before the two nodes have agreed on anything.
+          if (this.#replica.state.peer !== undefined || reason !== this.#downReason)
+            this.#log.warn({ reason }, `the link to ${peer.name} is down`);
+          this.#downReason = reason;
           this.#input(() => this.#replica.onDisconnected());
         },
         onFrame: (frame) => {
           this.#heardMs = performance.now();
           this.#input(() => this.#replica.onFrame(frame, this.#heardMs));
+          if (this.#replica.state.peer !== undefined) this.#link.settled();
+          this.#paused = this.#replica.state.effects.length > EFFECTS_MAX;
+          if (this.#paused) this.#link.pause();
         },
         onWritable: () => this.#scheduleFlush(),
         onTrouble: (text) => this.#log.warn(text),
@@ -116,6 +129,7 @@ class Node implements RunningNode {
     if (saved === undefined || saved.role !== start.role) await this.#store.save(start);
     this.#replica.start(start);
     await this.#pump();
+    this.#started = true;
     this.#events.receive((batch) => this.#onEvents(batch));
     await this.#link.open();
     this.#pingTimer = setInterval(() => this.#tick(), link.ping_ms);
@@ -187,16 +201,20 @@ class Node implements RunningNode {
   #tick(): void {
     const nowMs = performance.now();
     const { timeout_ms } = this.#config.link;
-    if (this.#link.connected && nowMs - this.#heardMs > timeout_ms)
+    if (this.#link.connected && !this.#paused && nowMs - this.#heardMs > timeout_ms)
       this.#link.disconnect(`nothing came for ${timeout_ms} ms`);
-    this.#input(() => this.#replica.tick(nowMs));
+    // While a long work is under way (a reading of many SAs), effects wait; the other node must hear something all the same.
+    if (this.#pumping) this.#link.send({ type: 'ping', timeMs: nowMs, term: this.#replica.state.term });
+    else this.#input(() => this.#replica.tick(nowMs));
   }
 
   #scheduleFlush(): void {
-    if (this.#flushTimer !== undefined || !this.#replica.hasDirty || this.#stopping) return;
+    // Not while effects wait: the latest counters then go out once, not one set of them every few milliseconds.
+    if (this.#flushTimer !== undefined || this.#pumping || !this.#replica.hasDirty || this.#stopping) return;
     const ms = this.#replica.state.role === 'active' ? this.#config.link.flush_ms : this.#config.replicate.apply_ms;
     this.#flushTimer = setTimeout(() => {
       this.#flushTimer = undefined;
+      if (this.#pumping) return; // its end sets the timer anew
       // A link that does not keep up gets the latest value later, not every value.
       if (this.#replica.state.role === 'active' && this.#link.connected && !this.#link.writable) return;
       this.#input(() => this.#replica.flush());
@@ -204,6 +222,7 @@ class Node implements RunningNode {
   }
 
   readonly #onControl: ControlHandler = async (request) => {
+    if (!this.#started) return { ok: false, reason: 'the daemon is starting; try again in a moment' };
     const nowMs = performance.now();
     switch (request.command) {
       case 'status': {
@@ -249,6 +268,7 @@ class Node implements RunningNode {
         for (const effect of joined(effects)) {
           const done = this.#perform(effect);
           if (done !== undefined) await done;
+          if (this.#stopping) return;
         }
       }
     } catch (error) {
@@ -256,6 +276,12 @@ class Node implements RunningNode {
     } finally {
       this.#pumping = false;
     }
+    if (this.#paused) {
+      this.#paused = false;
+      this.#heardMs = performance.now();
+      this.#link.resume();
+    }
+    this.#scheduleFlush();
   }
 
   #perform(effect: Effect): Promise<void> | undefined {
@@ -265,14 +291,15 @@ class Node implements RunningNode {
         return;
       case 'stream': {
         const { frames } = effect;
-        this.#streams = this.#streams.then(() => this.#link.stream(frames));
+        this.#streams = this.#streams
+          .then(() => this.#link.stream(frames))
+          .catch((error) => this.#fail(error as Error));
         return;
       }
       case 'pong': {
         this.#events.drain();
-        this.#replica.flush();
-        for (const earlier of this.#replica.take()) void this.#perform(earlier);
-        this.#link.send({ type: 'pong', timeMs: effect.timeMs, term: this.#replica.state.term });
+        // A standby that does not take what waits for it gets no more.
+        if (this.#link.writable) this.#replica.answerPing(effect.timeMs);
         return;
       }
       case 'write':
@@ -288,15 +315,14 @@ class Node implements RunningNode {
         return this.#readThresholds(effect.handles);
       case 'persist':
         return this.#store.save(effect.durable).then(
-          () => this.#replica.onPersisted(),
+          () => this.#replica.onPersisted(effect.durable, performance.now()),
           (error: Error) => this.#replica.onPersistFailed(error.message),
         );
       case 'hook':
-        return runHook(this.#config, effect.name, this.#replica.state.term).then((failure) =>
-          this.#replica.onHook(effect.name, failure),
-        );
+        this.#runHook(effect.name);
+        return;
       case 'wait':
-        return new Promise((resolve) => setTimeout(resolve, effect.ms));
+        return setTimer(effect.ms, undefined, { ref: false });
       case 'mark':
         this.#replica.onMark(effect.name, performance.now());
         return;
@@ -317,6 +343,15 @@ class Node implements RunningNode {
         this.#log[effect.level](effect.fields ?? {}, effect.text);
         return;
     }
+  }
+
+  /** One after the other, and beside everything else: a program that takes its time must not hold up replication. */
+  #runHook(name: 'claim' | 'release'): void {
+    const { term } = this.#replica.state;
+    this.#hooks = this.#hooks
+      .then(() => runHook(this.#config, name, term))
+      .then((failure) => this.#input(() => this.#replica.onHook(name, failure)))
+      .catch((error) => this.#fail(error as Error));
   }
 
   /** In portions: between two of them the link and the timers get their turn, however many SAs there are. */

@@ -1,4 +1,4 @@
-import type { State } from '../replica/index.ts';
+import { packetsPerSecond, type State } from '../replica/index.ts';
 import { formatAddress, formatSpi } from '../xfrm/index.ts';
 
 /** What `xfrmsync status` shows. No key material is anywhere near it (S6). */
@@ -50,7 +50,7 @@ export function statusOf(
     bytes: counters.bytes,
     thresholdPackets: thresholds.packets,
     thresholdTimerMs: thresholds.timerMs,
-    peakPps: Math.round(rate.peakPps),
+    peakPps: Math.round(packetsPerSecond(rate)),
     installed,
   }));
   return {

@@ -3,8 +3,17 @@ import { AeFlag, type AeventCursor, type XfrmMessage } from '../xfrm/index.ts';
 import type { Reading } from './effects.ts';
 import type { Frame } from './frames.ts';
 import { policyKey, sameLimits, sameSa } from './install.ts';
-import { noteRate } from './rate.ts';
-import { countersOf, KERNEL_THRESHOLDS, type SaRecord, type Thresholds, takeHigher } from './sa.ts';
+import { newRate, noteRate } from './rate.ts';
+import {
+  type Counters,
+  countersOf,
+  KERNEL_THRESHOLDS,
+  type SaRecord,
+  saKey,
+  type Thresholds,
+  takeHigher,
+  withCounters,
+} from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
 import type { State } from './state.ts';
 
@@ -14,13 +23,16 @@ import type { State } from './state.ts';
 export function adopt(s: State, reading: Reading, nowMs: number): void {
   const gone = new Set(s.sas);
   for (const sa of reading.sas) {
-    const record = putSa(s, sa, nowMs);
+    const record = s.goneMeanwhile.has(saKey(saIdOf(sa))) ? undefined : putSa(s, sa, nowMs);
     if (record) gone.delete(record);
   }
-  for (const record of gone) drop(s, record);
+  for (const record of gone) if (!s.newMeanwhile.has(saKey(record.id))) drop(s, record);
   const gonePolicies = new Set(s.policies.keys());
-  for (const policy of reading.policies) gonePolicies.delete(putPolicy(s, policy) ?? '');
-  for (const key of gonePolicies) dropPolicy(s, key);
+  for (const policy of reading.policies) {
+    const key = policyKey(policy);
+    if (!s.goneMeanwhile.has(key) && putPolicy(s, policy)) gonePolicies.delete(key);
+  }
+  for (const key of gonePolicies) if (!s.newMeanwhile.has(key)) dropPolicy(s, key);
 }
 
 /** Counters of SAs moved: every NEWAE of a datagram. The hot path of an active node. */
@@ -31,15 +43,20 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
     if (record === undefined) continue; // not selected, or its NEWSA has not been read yet
     const { counters } = record;
     const byHand = (cursor.flags & AeFlag.CU) !== 0;
+    if (byHand) {
+      // Thresholds may have been set too, which the event does not show. Counters that were set back are not followed (S3): they may
+      // be this node's own writes from before it was active, and a higher number is the safe one.
+      s.emit({ type: 'readThresholds', handles: [record.handle] });
+      if (takeHigher(record, countersOfAevent(cursor))) s.touch(record);
+      continue;
+    }
     // An event that waited in the socket while the kernel was read: older than what is known (S3).
-    if (!byHand && cursor.packets < counters.packets) continue;
-    // Values set by hand may be thresholds too, which the event does not show.
-    if (byHand) s.emit({ type: 'readThresholds', handles: [record.handle] });
+    if (cursor.packets < counters.packets) continue;
     counters.oseq = cursor.oseq;
     counters.oseqHi = cursor.oseqHi;
     counters.seq = cursor.seq;
     counters.seqHi = cursor.seqHi;
-    if (s.settings.plan.inbound === 'window') counters.bitmap = cursor.bitmap();
+    counters.bitmap = s.settings.plan.inbound === 'window' ? cursor.bitmap() : undefined;
     counters.bytes = cursor.bytes;
     counters.packets = cursor.packets;
     counters.addTime = cursor.addTime;
@@ -47,6 +64,11 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
     noteRate(record.rate, counters.packets, nowMs);
     s.touch(record);
   }
+}
+
+function countersOfAevent(cursor: AeventCursor): Counters {
+  const { oseq, oseqHi, seq, seqHi, bytes, packets, addTime, useTime } = cursor;
+  return { oseq, oseqHi, seq, seqHi, bitmap: cursor.bitmap(), bytes, packets, addTime, useTime };
 }
 
 export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefined {
@@ -70,7 +92,7 @@ export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefine
     sa,
     counters,
     thresholds: KERNEL_THRESHOLDS,
-    rate: { sinceMs: nowMs, sincePackets: counters.packets, peakPps: 0 },
+    rate: newRate(counters.packets, nowMs),
     dirty: false,
     installed: true,
     next: undefined,
@@ -95,7 +117,9 @@ export function putPolicy(s: State, message: Policy): string | undefined {
 /** False if the event does not say which policy it was. */
 export function onPolicyGone(s: State, { attributes }: XfrmMessage<'DELPOLICY'>): boolean {
   if (attributes.policy === undefined) return false;
-  dropPolicy(s, policyKey({ body: attributes.policy, attributes }));
+  const key = policyKey({ body: attributes.policy, attributes });
+  s.noteEvent(key, false);
+  dropPolicy(s, key);
   return true;
 }
 
@@ -110,8 +134,9 @@ function dropPolicy(s: State, key: string): void {
   if (policy && s.streaming) s.send({ type: 'policyDelete', policy });
 }
 
-function announce(s: State, { handle, thresholds, sa }: SaRecord): void {
-  if (s.streaming) s.send({ type: 'sa', handle, thresholds, sa });
+function announce(s: State, record: SaRecord): void {
+  const { handle, thresholds } = record;
+  if (s.streaming) s.send({ type: 'sa', handle, thresholds, sa: withCounters(record) });
 }
 
 export function onReadThresholds(s: State, handle: number, thresholds: Thresholds): void {
@@ -125,18 +150,25 @@ export function onReadThresholds(s: State, handle: number, thresholds: Threshold
 
 export function streamSnapshot(s: State): void {
   s.streaming = true;
-  s.emit({ type: 'stream', frames: snapshot(s) });
+  // At once, so that no change is told by handles of which the standby does not know that they are new.
+  s.send({ type: 'snapshotBegin', sas: s.sas.size, policies: s.policies.size });
+  s.emit({ type: 'stream', frames: snapshot(s, ++s.snapshots) });
 }
 
-function* snapshot(s: State): Generator<Frame> {
+/** Ends early, without the end frame, when the standby is gone or a newer snapshot has begun. */
+function* snapshot(s: State, number: number): Generator<Frame> {
   const { term } = s;
-  yield { type: 'snapshotBegin', term, sas: s.sas.size, policies: s.policies.size };
-  for (const { handle, thresholds, sa, counters } of s.sas) {
-    yield { type: 'sa', term, handle, thresholds, sa };
-    yield { type: 'counters', term, entries: [{ handle, counters }] };
+  const goesOn = (): boolean => s.streaming && s.snapshots === number;
+  for (const record of s.sas) {
+    if (!goesOn()) return;
+    const { handle, thresholds } = record;
+    yield { type: 'sa', term, handle, thresholds, sa: withCounters(record) };
   }
-  for (const policy of s.policies.values()) yield { type: 'policy', term, policy };
-  yield { type: 'snapshotEnd', term };
+  for (const policy of s.policies.values()) {
+    if (!goesOn()) return;
+    yield { type: 'policy', term, policy };
+  }
+  if (goesOn()) yield { type: 'snapshotEnd', term };
 }
 
 /** Counter updates in one frame: a few dozen kilobytes, so that a frame never holds up what is more urgent. */

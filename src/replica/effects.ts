@@ -34,7 +34,7 @@ export interface TakeoverReport {
   readonly term: number;
   readonly sas: number;
   readonly failed: number;
-  /** SAs that stay shut as their numbers are used up; they must be re-keyed. */
+  /** SAs that cannot send as their numbers are used up; they must be re-keyed. */
   readonly exhausted: number;
   /** From the operator's word to the last SA ready. */
   readonly takeoverMs: number;
@@ -48,7 +48,7 @@ export type Effect =
   | { readonly type: 'send'; readonly frame: Frame }
   /** Sends what `frames` yields, as fast as the link takes it. */
   | { readonly type: 'stream'; readonly frames: Iterable<Frame> }
-  /** Reads what waits in the event socket, sends the counters that changed, then the pong. */
+  /** Reads what waits in the event socket, then `answerPing`. */
   | { readonly type: 'pong'; readonly timeMs: number }
   | { readonly type: 'write'; readonly writes: readonly Write[] }
   | { readonly type: 'read'; readonly purpose: ReadPurpose }

@@ -3,82 +3,137 @@ import { adopt, sendCounters } from './account.ts';
 import type { Reading } from './effects.ts';
 import { setCounters } from './install.ts';
 import { parked } from './plan.ts';
-import { becomeStandby } from './reign.ts';
-import { countersOf, directionOf } from './sa.ts';
+import { becomeStandby, claim } from './reign.ts';
+import { countersOf, directionOf, type SaRecord } from './sa.ts';
 import { type State, write } from './state.ts';
 
-/** The active hands over on request: addresses given up, kernel quiet, SAs shut, exact counters sent. */
+/**
+ * The active hands over on request: addresses given up, kernel quiet, SAs shut, exact counters read, the role stored, and only then the
+ * last word. Until that word the handover can be given up, and this node goes on where it stopped.
+ */
+
+/** SAs that a key manager adds while the others are being shut are shut too, so many times. */
+const SHUTS_MAX = 3;
 
 export function onHandoverRequest(s: State): void {
   if (s.role !== 'active') return void s.send({ type: 'handoverRefused', reason: 'it is not active' });
   if (s.phase !== 'steady') return void s.send({ type: 'handoverRefused', reason: `it is busy (${s.phase})` });
   s.phase = 'handingOver';
   s.drain = undefined;
+  s.abandoned = undefined;
   s.emit({ type: 'hook', name: 'release' });
 }
 
 export function onReleased(s: State, failure: string | undefined): void {
   if (s.phase !== 'handingOver') return;
-  if (failure === undefined) {
-    s.emit({ type: 'read', purpose: 'drain' });
+  if (failure === undefined && s.abandoned === undefined) {
+    s.read('drain');
     return;
   }
-  s.phase = 'steady';
-  s.demoteAsked = false;
   // Whatever the hook gave up before it failed belongs here again.
-  s.emit({ type: 'hook', name: 'claim' });
-  s.send({ type: 'handoverRefused', reason: `its release hook failed: ${failure}` });
+  goOn(s, s.abandoned ?? `its release hook failed: ${failure}`);
 }
 
 /** Addresses are gone; packets on their way still come in. Two readings without a difference, and the SAs are shut. */
 export function onDrained(s: State, reading: Reading, nowMs: number): void {
   if (s.phase !== 'handingOver') return;
   adopt(s, reading, nowMs);
+  if (s.abandoned !== undefined) {
+    goOn(s, s.abandoned);
+    return;
+  }
   const { drainMs, drainMaxMs } = s.settings;
   const now = new Map([...s.sas].map((r) => [r.handle, { ...r.counters }]));
-  const drain = s.drain ?? { untilMs: nowMs + drainMaxMs, before: undefined };
+  const drain = s.drain ?? { untilMs: nowMs + drainMaxMs, before: undefined, shuts: 0 };
   const { before } = drain;
   const quiet = before !== undefined && [...now].every(([handle, c]) => before.get(handle)?.packets === c.packets);
   drain.before = now;
   s.drain = drain;
   if (!quiet && nowMs < drain.untilMs) {
-    s.emit({ type: 'wait', ms: drainMs }, { type: 'read', purpose: 'drain' });
+    s.emit({ type: 'wait', ms: drainMs });
+    s.read('drain');
     return;
   }
-  const outgoing = [...s.sas].filter((r) => directionOf(r) !== 'in');
+  shutOutgoing(s, [...s.sas]);
+}
+
+function shutOutgoing(s: State, records: readonly SaRecord[]): void {
+  const outgoing = records.filter((r) => directionOf(r) !== 'in');
   s.write(outgoing.map((r) => write('counters', r.handle, setCounters(r, parked(r)))));
   s.emit({ type: 'mark', name: 'parked' });
 }
 
 /** The SAs are shut. What slipped out between reading and shutting is in the packet count. */
 export function handOver(s: State, reading: Reading, nowMs: number): void {
-  if (s.phase !== 'handingOver') return;
+  const { drain } = s;
+  if (s.phase !== 'handingOver' || drain?.before === undefined) return;
+  const { before } = drain;
+  const late: SaRecord[] = [];
+  adopt(s, reading, nowMs);
   for (const sa of reading.sas) {
     const record = s.sas.find(saIdOf(sa));
-    const before = record && s.drain?.before?.get(record.handle);
-    if (record === undefined || before === undefined) continue;
+    if (record === undefined) continue;
     const last = countersOf(sa);
-    if (directionOf(record) === 'in') {
-      Object.assign(record.counters, last);
+    const first = before.get(record.handle);
+    if (first === undefined) {
+      late.push(record);
+      before.set(record.handle, last);
+    } else if (directionOf(record) === 'in') {
+      Object.assign(record.counters, last, { oseq: first.oseq, oseqHi: first.oseqHi });
     } else {
-      const sent = before.oseq + (last.packets - before.packets);
+      const sent = first.oseq + Math.max(0, last.packets - first.packets);
+      const counts64 = sa.attributes.replayEsnVal !== undefined;
       Object.assign(record.counters, last, {
-        oseq: sent % 2 ** 32,
-        oseqHi: before.oseqHi + Math.floor(sent / 2 ** 32),
+        oseq: counts64 ? sent % 2 ** 32 : Math.min(sent, 2 ** 32 - 1),
+        oseqHi: counts64 ? first.oseqHi + Math.floor(sent / 2 ** 32) : 0,
       });
     }
     s.touch(record);
   }
-  sendCounters(s);
+  if (late.length > 0 && ++drain.shuts < SHUTS_MAX) {
+    shutOutgoing(s, late);
+    return;
+  }
+  if (s.abandoned !== undefined) {
+    goOn(s, s.abandoned);
+    return;
+  }
   // Durable first: once the other node starts, this one must never come back as active by itself.
   s.emit({ type: 'persist', durable: { term: s.term, role: 'standby' } });
+}
+
+/** The role is on disk: the last word. */
+export function onResigned(s: State, nowMs: number): void {
+  if (s.abandoned !== undefined) {
+    goOn(s, s.abandoned);
+    s.emit({ type: 'persist', durable: { term: s.term, role: 'active' } });
+    return;
+  }
+  sendCounters(s);
   s.send({ type: 'handoverDone' });
-  s.drain = undefined;
   becomeStandby(s);
   s.complete = true;
   s.provenMs = nowMs;
   s.sendHello();
-  if (s.demoteAsked) s.emit({ type: 'demoted' });
-  s.demoteAsked = false;
   s.log('info', 'handed over: every SA is shut, this node is a standby');
+}
+
+/** The other node does not take over after all: this one goes on, SAs at their exact numbers. */
+export function goOn(s: State, reason: string): void {
+  const before = s.drain?.before;
+  if (before !== undefined) {
+    const shut = [...s.sas].filter((r) => directionOf(r) !== 'in' && before.has(r.handle));
+    s.write(shut.map((r) => write('counters', r.handle, setCounters(r, r.counters))));
+  }
+  s.phase = 'steady';
+  s.drain = undefined;
+  s.abandoned = undefined;
+  s.claimed = false;
+  claim(s);
+  // Events during the handover were passed over.
+  s.read('resync');
+  s.send({ type: 'handoverRefused', reason });
+  if (s.demoteAsked) s.refuse(`no handover: ${reason}`);
+  s.demoteAsked = false;
+  s.log('warn', `goes on as active: ${reason}`);
 }

@@ -2,6 +2,7 @@
 export type { Durable, Effect, Reading, ReadPurpose, TakeoverReport, Write } from './effects.ts';
 export type { CountersEntry, Frame, FrameBody, Hello, Role } from './frames.ts';
 export type { PlanSettings } from './plan.ts';
+export { packetsPerSecond } from './rate.ts';
 export { Replica } from './replica.ts';
 export type { Counters, Thresholds } from './sa.ts';
 export type { Selection } from './select.ts';

@@ -13,7 +13,7 @@ import {
   updateSa,
 } from './install.ts';
 import { parked } from './plan.ts';
-import { noteRate } from './rate.ts';
+import { newRate, noteRate } from './rate.ts';
 import { countersOf, type SaRecord, type Thresholds } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
 import { type State, write } from './state.ts';
@@ -23,6 +23,7 @@ import { type State, write } from './state.ts';
 export function onAccount(s: State, frame: Frame, nowMs: number): void {
   switch (frame.type) {
     case 'snapshotBegin':
+      s.sas.forgetHandles();
       s.staleSas = new Set(s.sas);
       s.stalePolicies = new Set(s.policies.keys());
       break;
@@ -49,7 +50,8 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
       for (const entry of frame.entries) takeInCounters(s, entry, nowMs);
       break;
     case 'pong':
-      if (s.complete) s.provenMs = Math.max(s.provenMs ?? 0, frame.timeMs);
+      // During a snapshot it proves nothing of the SAs that have not been named yet.
+      if (s.complete && s.staleSas === undefined) s.provenMs = Math.max(s.provenMs ?? 0, frame.timeMs);
       break;
     case 'snapshotEnd':
       for (const record of s.staleSas ?? []) forget(s, record);
@@ -57,8 +59,8 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
       s.staleSas = undefined;
       s.stalePolicies = undefined;
       s.complete = true;
-      s.provenMs = Math.max(s.provenMs ?? 0, s.connectedMs);
-      s.emit({ type: 'read', purpose: 'reconcile' });
+      s.send({ type: 'ping', timeMs: nowMs });
+      s.read('reconcile');
       s.log('info', 'this standby is complete', { sas: s.sas.size, policies: s.policies.size });
       break;
   }
@@ -73,6 +75,7 @@ function takeIn(s: State, handle: number, sa: Sa, thresholds: Thresholds, nowMs:
     s.sas.rename(known, handle);
     known.sa = sa;
     known.thresholds = thresholds;
+    takeInCounters(s, { handle, counters: countersOf(sa) }, nowMs);
     if (immediate && !known.installed) s.write(installing(known));
     else if (immediate && limits) s.write([write('update', handle, updateSa(known))]);
     return;
@@ -84,7 +87,7 @@ function takeIn(s: State, handle: number, sa: Sa, thresholds: Thresholds, nowMs:
     sa,
     counters: countersOf(sa),
     thresholds,
-    rate: { sinceMs: nowMs, sincePackets: Number(sa.body.curlft.packets), peakPps: 0 },
+    rate: newRate(Number(sa.body.curlft.packets), nowMs),
     dirty: false,
     installed: false,
     next: undefined,

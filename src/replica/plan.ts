@@ -1,4 +1,5 @@
 import { SaDir } from '../xfrm/index.ts';
+import { packetsWithin } from './rate.ts';
 import { type Counters, directionOf, replayWindowOf, type SaRecord } from './sa.ts';
 
 /**
@@ -24,7 +25,7 @@ export interface Position {
   readonly skip: number;
   /** How far the inbound window moved up, closed. */
   readonly closed: number;
-  /** The sequence numbers are nearly used up: the SA stays shut, and its key manager must re-key. */
+  /** The sequence numbers are nearly used up: the SA stays unable to send, and its key manager must re-key. */
   readonly exhausted: boolean;
 }
 
@@ -39,20 +40,24 @@ const MARGIN = 1024;
 /** The position after an unplanned takeover. */
 export function takeoverPosition(record: SaRecord, settings: PlanSettings, unseenMs: number): Position {
   const direction = directionOf(record);
-  const unseenS = unseenMs / 1000;
   const { packets: n, timerMs } = record.thresholds;
-  // At any instant the kernel has announced all but N - 1 packets, and all but what came within T (xfrm_replay_notify).
-  const held = (rate: number): number => {
-    const byTimer = timerMs > 0 ? (rate * timerMs) / 1000 : Number.POSITIVE_INFINITY;
-    const held = Math.min(n > 0 ? n - 1 : Number.POSITIVE_INFINITY, byTimer);
-    return Number.isFinite(held) ? held : rate * unseenS;
-  };
   const { rateMaxPps, rateFloorPps, inbound } = settings;
-  const rateIn = Math.max(record.rate.peakPps, rateFloorPps);
-  const skip = direction === 'in' ? 0 : Math.max(n, Math.ceil(SKIP_FACTOR * (held(rateMaxPps) + rateMaxPps * unseenS)));
-  const closes = direction !== 'out' && inbound === 'strict' && replayWindowOf(record.sa) > 0;
-  const closed = closes ? Math.ceil(held(rateIn) + rateIn * unseenS) : 0;
-  const unseenPackets = Math.ceil(held(record.rate.peakPps) + record.rate.peakPps * unseenS);
+  /** U: what the kernel had not announced yet, and what came after the last that is known. `carried`: packets in a time, at the most. */
+  const unseen = (carried: (ms: number) => number): number => {
+    // At any instant the kernel has announced all but N - 1 packets, and all but what came within T (xfrm_replay_notify).
+    const held = Math.min(
+      n > 0 ? n - 1 : Number.POSITIVE_INFINITY,
+      timerMs > 0 ? carried(timerMs) : Number.POSITIVE_INFINITY,
+    );
+    return Math.ceil((Number.isFinite(held) ? held : carried(unseenMs)) + carried(unseenMs));
+  };
+  const atLineRate = (ms: number): number => (rateMaxPps * ms) / 1000;
+  const asLately = (ms: number): number => Math.max(packetsWithin(record.rate, ms), (rateFloorPps * ms) / 1000);
+  const skip = direction === 'in' ? 0 : Math.max(n, SKIP_FACTOR * unseen(atLineRate));
+  // Whatever the counters look like: an inbound SA that was fresh at an earlier switchover looks like an outbound one.
+  const closes = record.sa.attributes.saDir !== SaDir.OUT && inbound === 'strict' && replayWindowOf(record.sa) > 0;
+  const closed = closes ? unseen(asLately) : 0;
+  const unseenPackets = unseen((ms) => packetsWithin(record.rate, ms));
   return moved(record, Math.min(skip, JUMP_MAX), Math.min(closed, JUMP_MAX), closes, unseenPackets);
 }
 
@@ -67,13 +72,14 @@ function moved(record: SaRecord, skip: number, closed: number, shut: boolean, un
   const out = add(counters.oseq, counters.oseqHi, skip, is64);
   const into = add(counters.seq, counters.seqHi, closed, is64);
   const meanBytes = counters.packets > 0 ? counters.bytes / counters.packets : 0;
+  const exhausted = skip > 0 && !is64 && out.low > TWO_32 - 1 - MARGIN;
   return {
     skip,
     closed,
-    exhausted: skip > 0 && !is64 && out.low > TWO_32 - 1 - MARGIN,
+    exhausted,
     counters: {
       ...counters,
-      oseq: out.low,
+      oseq: exhausted ? TWO_32 - 1 : out.low,
       oseqHi: out.high,
       seq: into.low,
       seqHi: into.high,
@@ -109,4 +115,13 @@ export function parked({ sa, counters }: SaRecord): Counters {
     oseq: end,
     oseqHi: sa.attributes.replayEsnVal === undefined || (sa.body.flags & ESN) === 0 ? 0 : end,
   };
+}
+
+/** Counters of an SA that is used here no more: it cannot send, and every number that comes in is below a closed window. */
+export function shut(record: SaRecord): Counters {
+  const { sa } = record;
+  const counters = parked(record);
+  if (sa.attributes.saDir === SaDir.OUT || replayWindowOf(sa) === 0) return counters;
+  const is64 = sa.attributes.replayEsnVal !== undefined && (sa.body.flags & ESN) !== 0;
+  return { ...counters, seq: TWO_32 - 1, seqHi: is64 ? TWO_32 - 1 : 0, bitmap: allOnes(record) };
 }

@@ -1,16 +1,50 @@
-import type { Rate } from './sa.ts';
+/**
+ * How many packets an SA has carried at the most within spans of a given length, as far as the counters that came in show it. From
+ * that follows what it can have carried in a time of which nothing is known, if it was not busier than lately. Two spans: a flow that
+ * comes in bursts fills a short one and leaves most of a long one empty.
+ */
+export interface Rate {
+  readonly spans: readonly Span[];
+}
 
-/** Rates are taken over at least this long: shorter spans make a burst of two packets look like a line rate. */
-const SPAN_MS = 100;
-/** After this long without its like a peak counts half. */
+interface Span {
+  readonly lengthMs: number;
+  /** The most packets in one such span. */
+  most: number;
+  sinceMs: number;
+  sincePackets: number;
+}
+
+const SPANS_MS = [100, 1_000];
+/** After this long without its like the most counts half. */
 const HALF_LIFE_MS = 30_000;
+/** Packets that came within so many spans may all have come within one of them. */
+const BURST_SPANS = 10;
+
+export function newRate(packets: number, nowMs: number): Rate {
+  return { spans: SPANS_MS.map((lengthMs) => ({ lengthMs, most: 0, sinceMs: nowMs, sincePackets: packets })) };
+}
 
 /** Takes note that the SA had carried `packets` at `nowMs`. */
-export function noteRate(rate: Rate, packets: number, nowMs: number): void {
-  const span = nowMs - rate.sinceMs;
-  if (span < SPAN_MS) return;
-  const pps = (Math.max(0, packets - rate.sincePackets) * 1000) / span;
-  rate.peakPps = Math.max(pps, rate.peakPps * 0.5 ** (span / HALF_LIFE_MS));
-  rate.sinceMs = nowMs;
-  rate.sincePackets = packets;
+export function noteRate({ spans }: Rate, packets: number, nowMs: number): void {
+  for (const span of spans) {
+    const ms = nowMs - span.sinceMs;
+    if (ms < span.lengthMs) continue;
+    const count = Math.max(0, packets - span.sincePackets);
+    const within = Math.min(1, (BURST_SPANS * span.lengthMs) / ms);
+    span.most = Math.max(count * within, span.most * 0.5 ** (ms / HALF_LIFE_MS));
+    span.sinceMs = nowMs;
+    span.sincePackets = packets;
+  }
+}
+
+/** The most packets in `ms`, whenever they begin: they lie in one span more than fit into that time. */
+export function packetsWithin({ spans }: Rate, ms: number): number {
+  return Math.min(...spans.map(({ lengthMs, most }) => (Math.ceil(ms / lengthMs) + 1) * most));
+}
+
+/** Packets a second, over the longest span. */
+export function packetsPerSecond({ spans }: Rate): number {
+  const last = spans.at(-1);
+  return last === undefined ? 0 : (last.most * 1000) / last.lengthMs;
 }

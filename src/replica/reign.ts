@@ -1,7 +1,7 @@
 import { streamSnapshot } from './account.ts';
 import type { Hello } from './frames.ts';
 import { setCounters } from './install.ts';
-import { parked } from './plan.ts';
+import { shut } from './plan.ts';
 import { type State, write } from './state.ts';
 
 /** Who reigns: what a node makes of the other one's role and term (S4). */
@@ -17,11 +17,13 @@ export function onHello(s: State, frame: Hello & { term: number }): void {
           ? 'its machine has another byte order'
           : undefined;
   if (quarrel !== undefined) {
-    s.log('error', `refused the other node: ${quarrel}`);
+    if (quarrel !== s.quarrel) s.log('error', `refused the other node: ${quarrel}`);
+    s.quarrel = quarrel;
     s.send({ type: 'bye', reason: quarrel });
     s.emit({ type: 'disconnect', reason: quarrel });
     return;
   }
+  s.quarrel = undefined;
   const first = s.peer === undefined;
   const before = s.peer?.role;
   s.peer = frame;
@@ -30,6 +32,8 @@ export function onHello(s: State, frame: Hello & { term: number }): void {
   if (frame.term > s.term) {
     if (s.role === 'active') stepDown(s, `${frame.node} is ${frame.role} in the newer term ${frame.term}`, frame.term);
     else {
+      if (s.takeover && frame.term >= s.takeover.term)
+        abandonTakeover(s, `${frame.node} is ${frame.role} in term ${frame.term}`);
       s.term = frame.term;
       s.emit({ type: 'persist', durable: { term: frame.term, role: s.role } });
     }
@@ -41,7 +45,14 @@ export function onHello(s: State, frame: Hello & { term: number }): void {
       stepDown(s, 'two nodes were active in one term', s.term);
       s.sendHello();
     }
+  } else if (frame.term === s.term && frame.role === 'active' && s.takeover?.term === s.term) {
+    abandonTakeover(s, `${frame.node} became active in the same term ${s.term}`);
+    s.emit({ type: 'persist', durable: { term: s.term, role: 'standby' } });
+  } else if (frame.term < s.term && !first) {
+    s.sendHello(); // S4: the older one learns the term
   }
+  if (s.role === 'standby' && frame.role === 'standby' && s.phase === 'steady' && before !== 'standby')
+    s.log('warn', 'both nodes are standbys, nobody forwards: promote one of them');
   // The other node knows of no newer term: the addresses are this node's.
   if (s.role === 'active' && frame.role === 'standby') claim(s);
   if (s.role === 'active' && frame.role === 'standby' && (first || before !== 'standby' || !s.streaming)) {
@@ -56,10 +67,19 @@ export function claim(s: State): void {
   s.emit({ type: 'hook', name: 'claim' });
 }
 
+/** Somebody else's reign is newer, or as new: what has been opened is shut again. */
+function abandonTakeover(s: State, reason: string): void {
+  s.takeover = undefined;
+  s.phase = 'steady';
+  s.write([...s.sas].map((r) => write('counters', r.handle, setCounters(r, shut(r)))));
+  for (const record of s.sas) record.installed = true;
+  s.refuse(`the takeover was given up: ${reason}`);
+}
+
 /** A newer term exists, or the operator wants it: shut every SA, give up the addresses. */
 export function stepDown(s: State, reason: string, term: number): void {
   s.log('warn', `no longer active: ${reason}`);
-  s.write([...s.sas].map((r) => write('counters', r.handle, setCounters(r, parked(r)))));
+  s.write([...s.sas].map((r) => write('counters', r.handle, setCounters(r, shut(r)))));
   becomeStandby(s);
   s.term = term;
   s.emit({ type: 'hook', name: 'release' }, { type: 'persist', durable: { term, role: 'standby' } });
@@ -72,6 +92,10 @@ export function becomeStandby(s: State): void {
   s.provenMs = undefined;
   s.streaming = false;
   s.claimed = false;
+  s.drain = undefined;
+  s.abandoned = undefined;
+  if (s.demoteAsked) s.emit({ type: 'demoted' });
+  s.demoteAsked = false;
   s.dirty = [];
   for (const record of s.sas) {
     record.dirty = false;

@@ -13,12 +13,13 @@ import {
 } from './account.ts';
 import type { Durable, Effect, Reading, ReadPurpose, Write } from './effects.ts';
 import type { Frame } from './frames.ts';
-import { handOver, onDrained, onHandoverRequest, onReleased } from './handover.ts';
+import { goOn, handOver, onDrained, onHandoverRequest, onReleased, onResigned } from './handover.ts';
+import { policyKey } from './install.ts';
 import { applyCounters, installing, onAccount, onCollision, reconcile } from './mirror.ts';
 import { claim, onHello, stepDown } from './reign.ts';
-import type { Thresholds } from './sa.ts';
+import { saKey, type Thresholds } from './sa.ts';
 import { type ReplicaSettings, State } from './state.ts';
-import { beginTakeover, onOpened, open } from './takeover.ts';
+import { beginTakeover, onOpened, onTermStored, open } from './takeover.ts';
 
 const EEXIST = 17;
 const ESRCH = 3;
@@ -54,7 +55,7 @@ export class Replica {
   start({ term, role }: Durable): void {
     this.state.term = term;
     this.state.role = role;
-    this.state.emit({ type: 'read', purpose: 'start' });
+    this.state.read('start');
   }
 
   // --- the kernel of this node ----------------------------------------------------------------------------------------
@@ -71,6 +72,7 @@ export class Replica {
     const active = s.role === 'active';
     switch (message.kind) {
       case 'NEWSA':
+        s.noteEvent(saKey(saIdOf(message)), true);
         if (active) putSa(s, message, nowMs);
         break;
       case 'UPDSA':
@@ -86,6 +88,7 @@ export class Replica {
         break;
       case 'NEWPOLICY':
       case 'UPDPOLICY':
+        s.noteEvent(policyKey(message), true);
         if (active) putPolicy(s, message);
         break;
       case 'DELPOLICY':
@@ -103,8 +106,11 @@ export class Replica {
 
   /** Events were lost: read everything anew. */
   onOverrun(): void {
-    this.state.counts.overruns++;
-    this.state.log('warn', 'events of the kernel were lost (receive buffer overrun): reading all SAs anew');
+    const s = this.state;
+    s.counts.overruns++;
+    // A standby's account comes from the active; what its own kernel says matters from the takeover on, which reads it.
+    if (s.role !== 'active') return;
+    s.log('warn', 'events of the kernel were lost (receive buffer overrun): reading all SAs anew');
     this.resync();
   }
 
@@ -116,10 +122,12 @@ export class Replica {
         s.claimByMs = nowMs + s.settings.claimAfterMs;
         if (s.role === 'active') adopt(s, reading, nowMs);
         s.sendHello();
+        if (s.peer) onHello(s, s.peer);
         s.log('info', `started as ${s.role}, term ${s.term}`, { sas: s.sas.size, policies: s.policies.size });
         break;
       case 'resync':
-        if (s.role === 'active') adopt(s, reading, nowMs);
+        s.resyncsPending--;
+        if (s.role === 'active' && s.phase !== 'handingOver') adopt(s, reading, nowMs);
         break;
       case 'reconcile':
         if (s.role === 'standby') reconcile(s, reading);
@@ -134,13 +142,15 @@ export class Replica {
         handOver(s, reading, nowMs);
         break;
     }
+    s.readDone();
   }
 
   onReadSa(handle: number, sa: Sa | undefined, nowMs: number): void {
     const s = this.state;
     const record = s.sas.byHandle(handle);
     if (s.role === 'standby' && record !== undefined) onCollision(s, record, sa);
-    else if (s.role === 'active' && sa !== undefined) putSa(s, sa, nowMs);
+    else if (s.role === 'active' && sa !== undefined && !s.goneMeanwhile.has(saKey(saIdOf(sa)))) putSa(s, sa, nowMs);
+    s.readDone();
   }
 
   onReadThresholds(handle: number, thresholds: Thresholds): void {
@@ -171,8 +181,7 @@ export class Replica {
 
   // --- the other node ---------------------------------------------------------------------------------------------------
 
-  onConnected(nowMs: number): void {
-    this.state.connectedMs = nowMs;
+  onConnected(): void {
     this.state.sendHello();
   }
 
@@ -180,6 +189,9 @@ export class Replica {
     const s = this.state;
     s.peer = undefined;
     s.streaming = false;
+    // What it had named of a new account stays beside what was known before.
+    s.staleSas = undefined;
+    s.stalePolicies = undefined;
     this.abandonHandover('the link was lost; run promote again to take over without the other node');
   }
 
@@ -220,7 +232,9 @@ export class Replica {
         this.abandonHandover(`${s.peer?.node} refused: ${frame.reason}`);
         break;
       case 'handoverDone':
-        if (s.phase === 'awaitingHandover') beginTakeover(s, 'switchover', nowMs);
+        // Also if it is not waited for any more: nobody forwards now, and this node has the exact counters.
+        if (s.role === 'standby' && s.complete && (s.phase === 'awaitingHandover' || s.phase === 'steady'))
+          beginTakeover(s, 'switchover', nowMs);
         break;
       default:
         if (s.role === 'standby' && s.peer?.role === 'active') onAccount(s, frame, nowMs);
@@ -241,10 +255,18 @@ export class Replica {
     s.dirty = [];
   }
 
-  /** From time to time. A standby asks the active how far its account goes. */
+  /** The event socket has been read to its end: everything up to now is said. Not while the account may lack something. */
+  answerPing(timeMs: number): void {
+    const s = this.state;
+    if (s.role !== 'active' || s.phase !== 'steady' || s.resyncsPending > 0 || !s.streaming) return;
+    this.flush();
+    s.send({ type: 'pong', timeMs });
+  }
+
+  /** From time to time; either node hears the other one at least so often. A standby asks the active how far its account goes. */
   tick(nowMs: number): void {
     const s = this.state;
-    if (s.role === 'standby' && s.peer?.role === 'active') s.send({ type: 'ping', timeMs: nowMs });
+    if (s.peer !== undefined) s.send({ type: 'ping', timeMs: nowMs });
     if (s.role === 'active' && s.phase === 'steady' && nowMs >= s.claimByMs) claim(s);
   }
 
@@ -259,6 +281,8 @@ export class Replica {
       s.refuse(
         'this standby is not complete: it would take over only a part of the SAs; use --force if that is better than none',
       );
+    } else if (s.peer?.role === 'active' && s.staleSas !== undefined && !force) {
+      s.refuse('this standby is being brought up to date; try again in a moment');
     } else if (s.peer?.role === 'active' && !force) {
       s.phase = 'awaitingHandover';
       s.send({ type: 'handoverRequest' });
@@ -276,8 +300,8 @@ export class Replica {
       s.demoteAsked = true;
       s.send({ type: 'handoverOffer' });
     } else if (force) {
+      s.demoteAsked = true;
       stepDown(s, 'by the operator, without a standby', s.term);
-      s.emit({ type: 'demoted' });
     } else {
       s.refuse('no standby is connected, nobody would forward; use --force to stop forwarding all the same');
     }
@@ -287,32 +311,41 @@ export class Replica {
   resync(): void {
     const s = this.state;
     s.counts.resyncs++;
-    if (s.role === 'active') s.emit({ type: 'read', purpose: 'resync' });
+    if (s.role === 'active') s.read('resync');
     else if (s.peer?.role === 'active') s.send({ type: 'resyncRequest' });
   }
 
   /** What was asked of the other node will not come. */
   abandonHandover(reason: string): void {
     const s = this.state;
-    if (s.phase === 'awaitingHandover') s.phase = 'steady';
-    else if (!s.demoteAsked) return;
+    if (s.phase === 'handingOver') {
+      // It goes on from the next step: only then the exact numbers are known.
+      s.abandoned ??= reason;
+      return;
+    }
+    if (s.phase === 'awaitingHandover') {
+      s.phase = 'steady';
+      if (!s.offered) s.send({ type: 'handoverRefused', reason });
+    } else if (!s.demoteAsked) return;
     s.demoteAsked = false;
     s.refuse(`no handover: ${reason}`);
   }
 
   // --- how effects ended ----------------------------------------------------------------------------------------------------
 
-  onPersisted(): void {
-    if (this.state.phase === 'takingOver') this.state.emit({ type: 'read', purpose: 'takeover' });
+  onPersisted({ term, role }: Durable, nowMs: number): void {
+    const s = this.state;
+    if (role === 'active' && s.takeover?.term === term) onTermStored(s, s.takeover);
+    else if (role === 'standby' && s.phase === 'handingOver') onResigned(s, nowMs);
   }
 
   /** The term could not be stored: what depended on it does not happen. */
   onPersistFailed(reason: string): void {
     const s = this.state;
     s.log('error', `cannot store the term: ${reason}`);
+    if (s.phase === 'handingOver') goOn(s, `its role cannot be stored (${reason})`);
     if (s.phase !== 'takingOver') return;
     s.phase = 'steady';
-    s.term--;
     s.takeover = undefined;
     s.refuse(
       `the new term cannot be stored (${reason}); nothing was changed. Free space or mend the state directory, then promote again`,
@@ -321,17 +354,22 @@ export class Replica {
 
   onHook(name: 'claim' | 'release', failure: string | undefined): void {
     if (failure !== undefined) this.state.log('error', `the ${name} hook failed: ${failure}`);
+    const { report } = this.state;
     if (name === 'release') onReleased(this.state, failure);
+    else if (report !== undefined) this.state.emit({ type: 'promoted', report });
+    if (name === 'claim') this.state.report = undefined;
   }
 
   onMark(name: 'opened' | 'parked', nowMs: number): void {
-    if (name === 'parked') this.state.emit({ type: 'read', purpose: 'final' });
+    if (name === 'parked') this.state.read('final');
     else onOpened(this.state, nowMs);
   }
 
   #onGone(id: Omit<SaId, 'mark'>, mark: SaId['mark'] | undefined): void {
     const s = this.state;
-    const record = s.sas.find(mark === undefined ? id : { ...id, mark });
+    const whole = mark === undefined ? id : { ...id, mark };
+    s.noteEvent(saKey(whole), false);
+    const record = s.sas.find(whole);
     if (record === undefined) return;
     if (s.role === 'active') drop(s, record);
     else record.installed = false; // what expires on a standby is no business of the active

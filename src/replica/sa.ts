@@ -1,5 +1,6 @@
 import type { AeventValues, Sa, SaId } from '../client/index.ts';
 import { AddressFamily, type AeventCursor, SaDir, sameAddress } from '../xfrm/index.ts';
+import type { Rate } from './rate.ts';
 
 /** What moves while an SA is used. Numbers as the kernel keeps them; 64-bit sequence numbers in two halves. */
 export interface Counters {
@@ -21,13 +22,6 @@ export interface Counters {
 export interface Thresholds {
   readonly packets: number;
   readonly timerMs: number;
-}
-
-/** The highest packet rate lately seen, as far as counters that came in show it. */
-export interface Rate {
-  sinceMs: number;
-  sincePackets: number;
-  peakPps: number;
 }
 
 /** One SA of the replica. */
@@ -83,6 +77,19 @@ export function aeventValues({ sa, counters }: Pick<SaRecord, 'sa' | 'counters'>
   return { replayEsnVal: { bmpLen, oseq, seq, oseqHi, seqHi, replayWindow, bmp }, ltimeVal };
 }
 
+/** The SA with its counters as they are now. */
+export function withCounters({ sa, counters }: Pick<SaRecord, 'sa' | 'counters'>): Sa {
+  const { ltimeVal, replayVal, replayEsnVal } = aeventValues({ sa, counters });
+  return {
+    body: { ...sa.body, ...(ltimeVal === undefined ? {} : { curlft: ltimeVal }) },
+    attributes: {
+      ...sa.attributes,
+      ...(replayVal === undefined ? {} : { replayVal }),
+      ...(replayEsnVal === undefined ? {} : { replayEsnVal }),
+    },
+  };
+}
+
 /** Takes over counters that are ahead, never ones that are behind (S3). A parked number is not a number. True if anything moved. */
 export function takeHigher({ counters }: SaRecord, other: Counters): boolean {
   const end = 2 ** 32 - 1;
@@ -96,14 +103,18 @@ export function takeHigher({ counters }: SaRecord, other: Counters): boolean {
     counters.oseqHi = other.oseqHi;
     moved = true;
   }
-  if (other.seqHi > counters.seqHi || (other.seqHi === counters.seqHi && other.seq >= counters.seq)) {
-    moved ||=
-      other.seq !== counters.seq ||
-      other.seqHi !== counters.seqHi ||
-      other.bitmap?.some((w, i) => w !== counters.bitmap?.[i]) === true;
+  if (other.seq === end && (other.seqHi === 0 || other.seqHi === end)) {
+    // Shut, see `shut`.
+  } else if (other.seqHi > counters.seqHi || (other.seqHi === counters.seqHi && other.seq > counters.seq)) {
     counters.seq = other.seq;
     counters.seqHi = other.seqHi;
     counters.bitmap = other.bitmap;
+    moved = true;
+  } else if (other.seqHi === counters.seqHi && other.seq === counters.seq && other.bitmap !== undefined) {
+    // Of the same window: what either has seen was seen (S2).
+    const both = other.bitmap.map((word, i) => (word | (counters.bitmap?.[i] ?? 0)) >>> 0);
+    moved ||= both.some((word, i) => word !== counters.bitmap?.[i]);
+    counters.bitmap = both;
   }
   for (const name of ['bytes', 'packets', 'useTime'] as const) {
     if (other[name] > counters[name]) {
@@ -129,6 +140,11 @@ export function directionOf({ sa, counters }: Pick<SaRecord, 'sa' | 'counters'>)
   const sent = counters.oseq !== 0 || counters.oseqHi !== 0;
   const received = counters.seq !== 0 || counters.seqHi !== 0;
   return sent === received ? 'unknown' : sent ? 'out' : 'in';
+}
+
+/** An SA's identity as text, for sets. */
+export function saKey({ daddr, spi, proto, family, mark }: SaId): string {
+  return JSON.stringify([spi, proto, family, daddr, mark?.value ?? 0, mark?.mask ?? 0]);
 }
 
 /** SAs by what the kernel looks them up by. Lookups make no strings: an event costs a map access and a few comparisons. */
@@ -158,6 +174,11 @@ export class SaTable {
     if (this.#byHandle.get(record.handle) === record) this.#byHandle.delete(record.handle);
     record.handle = handle;
     this.#byHandle.set(handle, record);
+  }
+
+  /** Handles given so far mean nothing any more: another node, or another life of it, gives them out anew. */
+  forgetHandles(): void {
+    this.#byHandle.clear();
   }
 
   find(id: SaId): SaRecord | undefined {

@@ -1,5 +1,5 @@
 import { type Policy, type SaId, usersaId } from '../client/index.ts';
-import type { Effect, Purpose, Write } from './effects.ts';
+import type { Effect, Purpose, ReadPurpose, TakeoverReport, Write } from './effects.ts';
 import type { FrameBody, Hello, Role } from './frames.ts';
 import type { PlanSettings, Position } from './plan.ts';
 import { type Counters, type SaRecord, SaTable } from './sa.ts';
@@ -27,12 +27,19 @@ type Phase = 'starting' | 'steady' | 'takingOver' | 'awaitingHandover' | 'handin
 export interface Takeover {
   readonly kind: 'takeover' | 'switchover';
   readonly startedMs: number;
+  /** The new term. It becomes the node's term once it is on disk. */
+  readonly term: number;
   readonly positions: Map<number, Position>;
   /** From when to when nothing is known of the old active. */
   readonly unseenMs: number;
   failed: number;
   retried: boolean;
 }
+
+/** Full readings asked for at a time: one that is being carried out and one that sees what changed after it began. */
+const RESYNCS_MAX = 2;
+/** Changes remembered while readings are under way, some megabytes. */
+const MEANWHILE_MAX = 100_000;
 
 /** All that a node's replica knows, and the effects it wants. The modules beside this one are functions over it. */
 export class State {
@@ -46,8 +53,8 @@ export class State {
   complete = false;
   /** The other node, as it said hello on the link that is up. */
   peer: (Hello & { readonly term: number }) | undefined;
-  /** When the link came up. */
-  connectedMs = 0;
+  /** Why the other node was refused last: said once, however often it comes back. */
+  quarrel: string | undefined;
   /** Standby: all that the active knew at this time, by this node's clock, has arrived. */
   provenMs: number | undefined;
   readonly counts = {
@@ -71,8 +78,12 @@ export class State {
   /** Active: the standby gets every change. */
   streaming = false;
   takeover: Takeover | undefined;
+  /** How the takeover went; told once the addresses are claimed. */
+  report: TakeoverReport | undefined;
   /** Active: what the counters were when the node was last read during a handover, and until when quiet is waited for. */
-  drain: { readonly untilMs: number; before: Map<number, Counters> | undefined } | undefined;
+  drain: { readonly untilMs: number; before: Map<number, Counters> | undefined; shuts: number } | undefined;
+  /** Active: why the handover under way is not to be finished. */
+  abandoned: string | undefined;
   /** The operator of this node wants it demoted. */
   demoteAsked = false;
   /** The promotion under way was offered by the active, not asked for here. */
@@ -80,6 +91,14 @@ export class State {
   /** Standby: what the account under way has not named yet. */
   staleSas: Set<SaRecord> | undefined;
   stalePolicies: Set<string> | undefined;
+  /** Active: number of the latest snapshot; an older one that is still being sent stops. */
+  snapshots = 0;
+  /** Readings of the whole kernel that are asked for and have not come: until then the account may lack what events did not say. */
+  resyncsPending = 0;
+  /** Readings of any kind under way, and what events said meanwhile: a reading that began before them must not undo them (S3). */
+  readsPending = 0;
+  readonly goneMeanwhile = new Set<string>();
+  readonly newMeanwhile = new Set<string>();
 
   constructor(settings: ReplicaSettings) {
     this.settings = settings;
@@ -94,7 +113,34 @@ export class State {
   readSa(id: SaId, handle: number): void {
     const { mark } = id;
     const request = { kind: 'GETSA', body: usersaId(id), attributes: mark === undefined ? {} : { mark } } as const;
+    this.readsPending++;
     this.emit({ type: 'readSa', handle, request });
+  }
+
+  read(purpose: ReadPurpose): void {
+    // One that is under way may have passed what changed now; of those that wait, one is enough.
+    if (purpose === 'resync' && this.resyncsPending === RESYNCS_MAX) return;
+    if (purpose === 'resync') this.resyncsPending++;
+    this.readsPending++;
+    this.emit({ type: 'read', purpose });
+  }
+
+  readDone(): void {
+    if (--this.readsPending > 0) return;
+    this.goneMeanwhile.clear();
+    this.newMeanwhile.clear();
+  }
+
+  /** An event said that something is there, or gone. */
+  noteEvent(key: string, isThere: boolean): void {
+    if (this.readsPending === 0) return;
+    const [to, from] = isThere ? [this.newMeanwhile, this.goneMeanwhile] : [this.goneMeanwhile, this.newMeanwhile];
+    from.delete(key);
+    to.add(key);
+    if (to.size <= MEANWHILE_MAX) return;
+    // Too much happens at once to remember it: read once more instead.
+    to.clear();
+    this.read('resync');
   }
 
   write(writes: readonly Write[]): void {

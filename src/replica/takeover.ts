@@ -12,15 +12,26 @@ import { type State, type Takeover, write } from './state.ts';
 export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): void {
   const unseenMs = kind === 'switchover' ? 0 : Math.max(0, nowMs - (s.provenMs ?? 0));
   s.phase = 'takingOver';
-  s.takeover = { kind, startedMs: nowMs, unseenMs, positions: new Map(), failed: 0, retried: false };
-  s.term = Math.max(s.term, s.peer?.term ?? 0) + 1;
-  s.emit({ type: 'persist', durable: { term: s.term, role: 'active' } });
+  const term = Math.max(s.term, s.peer?.term ?? 0) + 1;
+  s.takeover = { kind, startedMs: nowMs, unseenMs, term, positions: new Map(), failed: 0, retried: false };
+  s.emit({ type: 'persist', durable: { term, role: 'active' } });
+}
+
+/** The new term is on disk: from now on it holds, here and, as soon as it hears of it, on the old active. */
+export function onTermStored(s: State, { term }: Takeover): void {
+  s.term = term;
+  s.sendHello();
+  s.read('takeover');
 }
 
 /** Writes every SA's new position: a counter write for those that are in the kernel, the whole SA for those that are not. */
 export function open(s: State, reading: Reading): void {
   const takeover = s.takeover;
   if (takeover === undefined) return;
+  // One number for each SA, whatever the old active, in one life or several, had called them.
+  s.sas.forgetHandles();
+  s.nextHandle = 1;
+  for (const record of s.sas) s.sas.rename(record, s.nextHandle++);
   const here = new Set<SaRecord>();
   for (const sa of reading.sas) {
     const record = s.sas.find(saIdOf(sa));
@@ -36,7 +47,6 @@ export function open(s: State, reading: Reading): void {
         : takeoverPosition(record, s.settings.plan, takeover.unseenMs);
     takeover.positions.set(record.handle, position);
     record.installed = true;
-    if (position.exhausted) continue;
     const request = here.has(record) ? setCounters(record, position.counters) : newSa(record, position.counters);
     writes.push(write('open', record.handle, request));
   }
@@ -56,7 +66,7 @@ export function onOpened(s: State, nowMs: number): void {
   takeover.failed = 0;
   for (const record of s.sas) {
     const position = takeover.positions.get(record.handle);
-    if (record.installed || position === undefined || position.exhausted) continue;
+    if (record.installed || position === undefined) continue;
     s.write([
       write('delete', record.handle, deleteSa(record)),
       write('open', record.handle, newSa(record, position.counters)),
@@ -71,9 +81,8 @@ function becomeActive(s: State, takeover: Takeover, nowMs: number): void {
   const all = [...positions.values()];
   for (const record of s.sas) {
     const position = positions.get(record.handle);
-    if (position && !position.exhausted) Object.assign(record.counters, position.counters);
+    if (position) Object.assign(record.counters, position.counters);
     record.dirty = false;
-    s.nextHandle = Math.max(s.nextHandle, record.handle + 1);
   }
   s.dirty = [];
   s.takeover = undefined;
@@ -93,12 +102,12 @@ function becomeActive(s: State, takeover: Takeover, nowMs: number): void {
     skipMax: all.reduce((most, p) => Math.max(most, p.skip), 0),
     closedMax: all.reduce((most, p) => Math.max(most, p.closed), 0),
   };
-  if (exhausted > 0) s.log('error', `${exhausted} SAs have no sequence numbers left and stay shut: re-key them`);
+  if (exhausted > 0) s.log('error', `${exhausted} SAs have no sequence numbers left and cannot send: re-key them`);
   s.log(failed > 0 ? 'error' : 'info', `active in term ${s.term}`, report);
+  s.report = report;
   claim(s);
-  s.emit({ type: 'promoted', report });
   // What the kernel said while this node was not active yet is read in one go.
-  s.emit({ type: 'read', purpose: 'resync' });
+  s.read('resync');
   s.sendHello();
   if (s.peer?.role === 'standby') streamSnapshot(s);
 }

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { open, readFile, rename, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Durable, Role } from '../replica/index.ts';
@@ -37,9 +36,10 @@ export function roleStore(directory: string, bootId: string): RoleStore {
       return state;
     },
     async save({ term, role }) {
-      const temporary = join(directory, `.role.${randomUUID()}`);
+      // One name: what a crash leaves behind is written over, not collected.
+      const temporary = join(directory, '.role.json.new');
       try {
-        const handle = await open(temporary, 'wx', 0o600);
+        const handle = await open(temporary, 'w', 0o600);
         try {
           await handle.writeFile(`${JSON.stringify({ term, role, bootId })}\n`);
           await handle.sync();

@@ -65,13 +65,13 @@ async function load(host: Host): Promise<Libc> {
   if (host.platform !== 'linux') {
     throw new KernelError(
       'ERR_NOT_LINUX',
-      `The Linux kernel's XFRM sockets do not exist on ${host.platform}: run on Linux, or use the emulated kernel`,
+      `The Linux kernel's XFRM sockets do not exist on ${host.platform}: run on Linux`,
     );
   }
   if (!ARCHES_64_BIT.includes(host.arch)) {
     throw new KernelError(
       'ERR_UNSUPPORTED_ARCH',
-      `XFRM sockets need a 64-bit Node.js, and this one is built for ${host.arch}: install a 64-bit build, or use the emulated kernel`,
+      `XFRM sockets need a 64-bit Node.js, and this one is built for ${host.arch}: install a 64-bit build`,
     );
   }
   let koffi: Koffi;

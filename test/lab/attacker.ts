@@ -1,0 +1,75 @@
+/** The attacker on the outside LAN: records every ESP frame that comes into the bridge, and sends recordings again. */
+import { parseEsp, readdressed } from './frames.ts';
+import { close, packetDrops, packetSocket, receive, send } from './libc.ts';
+import type { Port, Seen } from './recording.ts';
+import { MACS } from './world.ts';
+
+export interface Recorded extends Seen {
+  frame: Buffer;
+}
+
+const PORTS: readonly Port[] = ['peer', 'gwa', 'gwb'];
+/** A drill records some ten thousand frames; beyond this something sends without end. */
+const FRAMES_MAX = 500_000;
+/** In one turn of the event loop, so that the traffic goes on meanwhile. */
+const INJECT_BATCH = 200;
+const FRAME_BYTES_MAX = 2048;
+
+export interface Attacker {
+  readonly recording: readonly Recorded[];
+  /** Frames that the kernel did not hand over; with any the recording proves nothing. */
+  drops(): number;
+  /** Takes what has come in. Called on every tick. */
+  poll(nowMs: number): void;
+  /** Sends recorded frames to one machine, the hardware address rewritten. Those that already went there in vain may go again. */
+  inject(frames: readonly Recorded[], target: Port): Promise<void>;
+  close(): void;
+}
+
+export function startAttacker(): Attacker {
+  const ears = PORTS.map((port) => ({ port, fd: packetSocket('wire', `to-${port}`, true) }));
+  const mouths = new Map(PORTS.map((port) => [port, packetSocket('wire', `to-${port}`, false)]));
+  const recording: Recorded[] = [];
+  const buffer = Buffer.alloc(FRAME_BYTES_MAX);
+  let drops = 0;
+  return {
+    recording,
+    drops: () => {
+      for (const { fd } of ears) drops += packetDrops(fd);
+      return drops;
+    },
+    poll(nowMs) {
+      for (const { port, fd } of ears) {
+        for (let bytes = receive(fd, buffer); bytes >= 0; bytes = receive(fd, buffer)) {
+          const esp = parseEsp(buffer.subarray(0, bytes));
+          if (esp === undefined) continue;
+          if (recording.length >= FRAMES_MAX) throw new Error(`more than ${FRAMES_MAX} ESP frames recorded`);
+          const { source, destination, spi, seq } = esp;
+          recording.push({
+            atMs: nowMs,
+            port,
+            source,
+            destination,
+            spi,
+            seq,
+            frame: Buffer.from(buffer.subarray(0, bytes)),
+          });
+        }
+      }
+    },
+    async inject(frames, target) {
+      const fd = mouths.get(target) as number;
+      for (let i = 0; i < frames.length; i++) {
+        const { frame } = frames[i] as Recorded;
+        while (send(fd, readdressed(frame, MACS[target]), frame.length, null) < 0) await nextTurn();
+        if (i % INJECT_BATCH === INJECT_BATCH - 1) await nextTurn();
+      }
+    },
+    close() {
+      for (const { fd } of ears) close(fd);
+      for (const fd of mouths.values()) close(fd);
+    },
+  };
+}
+
+const nextTurn = () => new Promise<void>((resolve) => setTimeout(resolve, 1));

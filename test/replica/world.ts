@@ -1,0 +1,338 @@
+import type { SaId } from '../../src/client/index.ts';
+import { decodeFrame, encodeFrame } from '../../src/link/index.ts';
+import {
+  type Durable,
+  type Effect,
+  type Frame,
+  type PlanSettings,
+  Replica,
+  type ReplicaSettings,
+  type SaRecord,
+  type TakeoverReport,
+} from '../../src/replica/index.ts';
+import { saKey } from '../../src/replica/sa.ts';
+import { AeventCursor } from '../../src/xfrm/index.ts';
+import { ModelKernel } from './model-kernel.ts';
+import { address } from './sas.ts';
+
+/**
+ * Two replicas, each with a model kernel and a disk, a link between them and a clock, all of it stepped by hand: what a node would do
+ * at once is done one effect at a time, so that a test can cut the link or kill a node between any two of them.
+ */
+
+/** Steps that a world may take until it is quiet: more means that two nodes keep each other busy for ever. */
+const STEPS_MAX = 20_000;
+
+export interface WorldOptions {
+  readonly plan?: Partial<PlanSettings>;
+  readonly install?: ReplicaSettings['install'];
+}
+
+export class TestNode {
+  readonly name: string;
+  readonly #world: World;
+  kernel = new ModelKernel();
+  disk: Durable;
+  /** A write to the disk fails with this. */
+  diskFault: string | undefined;
+  hookFault: Partial<Record<'claim' | 'release', string>> = {};
+  replica!: Replica;
+  alive = false;
+  queue: Effect[] = [];
+  streams: Iterator<Frame>[] = [];
+  readonly outbox: Uint8Array[] = [];
+  readonly said: string[] = [];
+  readonly hooks: string[] = [];
+  answers: ({ promoted: TakeoverReport } | { refused: string } | { demoted: true })[] = [];
+  readonly #cursor = new AeventCursor();
+
+  constructor(world: World, name: string, disk: Durable) {
+    this.#world = world;
+    this.name = name;
+    this.disk = disk;
+  }
+
+  get state() {
+    return this.replica.state;
+  }
+
+  /** The daemon starts, with what its kernel and its disk have. */
+  start(): void {
+    this.replica = new Replica(this.#world.settings(this.name));
+    this.alive = true;
+    this.kernel.events = [];
+    this.replica.start(this.disk);
+    // As in a node: the kernel has been read before anybody is talked to.
+    while (this.step()) {}
+  }
+
+  /** The daemon dies; its kernel goes on. */
+  crash(): void {
+    this.alive = false;
+    this.queue = [];
+    this.streams = [];
+    this.#world.cut();
+  }
+
+  /** The machine dies: kernel and addresses are gone, the disk stays. After a boot nobody is active. */
+  powerOff(): void {
+    this.crash();
+    this.kernel = new ModelKernel();
+    if (this.#world.holder === this) this.#world.holder = undefined;
+  }
+
+  boot(): void {
+    this.disk = { term: this.disk.term, role: 'standby' };
+    this.start();
+  }
+
+  /** Reads what waits in the event socket. */
+  readEvents(): boolean {
+    if (!this.alive) return false;
+    const { events, lost } = this.kernel;
+    this.kernel.events = [];
+    this.kernel.lost = false;
+    if (lost) this.replica.onOverrun();
+    for (const { message, bytes } of events) {
+      if (message.kind === 'NEWAE') this.replica.onAevents(this.#cursor.reset(bytes), this.#world.nowMs);
+      else this.replica.onKernelMessage(message, this.#world.nowMs);
+    }
+    return lost || events.length > 0;
+  }
+
+  /** Carries out one effect, or sends one frame of a snapshot. False if there is nothing to do. */
+  step(): boolean {
+    if (!this.alive) return false;
+    this.queue.push(...this.replica.take());
+    const effect = this.queue.shift();
+    if (effect !== undefined) this.#perform(effect);
+    else return this.#streamOne();
+    return true;
+  }
+
+  tick(): void {
+    if (this.alive) this.replica.tick(this.#world.nowMs);
+  }
+
+  #streamOne(): boolean {
+    const [stream] = this.streams;
+    if (stream === undefined) return false;
+    const { value, done } = stream.next();
+    if (done) this.streams.shift();
+    else this.#send(value);
+    return true;
+  }
+
+  #send(frame: Frame): void {
+    if (this.#world.connected) this.outbox.push(encodeFrame(frame));
+  }
+
+  #perform(effect: Effect): void {
+    const { replica, kernel } = this;
+    const { nowMs } = this.#world;
+    switch (effect.type) {
+      case 'send':
+        this.#send(effect.frame);
+        break;
+      case 'stream':
+        this.streams.push(effect.frames[Symbol.iterator]());
+        break;
+      case 'pong':
+        this.readEvents();
+        replica.answerPing(effect.timeMs);
+        break;
+      case 'write': {
+        const results = effect.writes.map(({ request }) => kernel.execute(request));
+        replica.onWritten(effect.writes, results);
+        break;
+      }
+      case 'read':
+        replica.onRead(effect.purpose, kernel.dump(), nowMs);
+        break;
+      case 'readSa': {
+        const { reply } = kernel.execute(effect.request);
+        replica.onReadSa(effect.handle, reply?.kind === 'NEWSA' ? reply : undefined, nowMs);
+        break;
+      }
+      case 'readThresholds':
+        for (const handle of effect.handles) {
+          const record = replica.state.sas.byHandle(handle);
+          const state = record && kernel.get(record.id);
+          if (state) replica.onReadThresholds(handle, { packets: state.thresholdPackets, timerMs: state.timerMs });
+        }
+        break;
+      case 'persist':
+        if (this.diskFault !== undefined) replica.onPersistFailed(this.diskFault);
+        else {
+          this.disk = effect.durable;
+          replica.onPersisted(effect.durable, nowMs);
+        }
+        break;
+      case 'hook':
+        this.hooks.push(effect.name);
+        if (effect.name === 'claim') this.#world.holder = this;
+        else if (this.#world.holder === this) this.#world.holder = undefined;
+        replica.onHook(effect.name, this.hookFault[effect.name]);
+        break;
+      case 'wait':
+        this.#world.nowMs += effect.ms;
+        break;
+      case 'mark':
+        replica.onMark(effect.name, nowMs);
+        break;
+      case 'promoted':
+        this.answers.push({ promoted: effect.report });
+        break;
+      case 'refused':
+        this.answers.push({ refused: effect.reason });
+        break;
+      case 'demoted':
+        this.answers.push({ demoted: true });
+        break;
+      case 'disconnect':
+        this.#world.cut();
+        break;
+      case 'log':
+        this.said.push(`${effect.level}: ${effect.text}`);
+        break;
+    }
+  }
+}
+
+export class World {
+  readonly #options: WorldOptions;
+  readonly a: TestNode;
+  readonly b: TestNode;
+  connected = false;
+  nowMs = 1000;
+  /** Who has the shared addresses: traffic goes there. */
+  holder: TestNode | undefined;
+  /** Frames delivered so far, for tests that look at what was said. */
+  readonly frames: { readonly from: string; readonly frame: Frame }[] = [];
+
+  constructor(options: WorldOptions = {}) {
+    this.#options = options;
+    this.a = new TestNode(this, 'a', { term: 1, role: 'active' });
+    this.b = new TestNode(this, 'b', { term: 0, role: 'standby' });
+  }
+
+  settings(node: string): ReplicaSettings {
+    const { plan = {}, install = 'immediate' } = this.#options;
+    return {
+      cluster: 'c',
+      node,
+      version: '0',
+      littleEndian: true,
+      selection: {
+        protocols: [50, 51],
+        reqids: [],
+        ifIds: [],
+        linkAddresses: [
+          { address: address('192.0.2.1'), family: 2 },
+          { address: address('192.0.2.2'), family: 2 },
+        ],
+        policies: true,
+      },
+      plan: { inbound: 'strict', rateMaxPps: 10_000, rateFloorPps: 1_000, ...plan },
+      install,
+      drainMs: 50,
+      drainMaxMs: 1000,
+      claimAfterMs: 2000,
+    };
+  }
+
+  get nodes(): readonly TestNode[] {
+    return [this.a, this.b];
+  }
+
+  other(node: TestNode): TestNode {
+    return node === this.a ? this.b : this.a;
+  }
+
+  get actives(): TestNode[] {
+    return this.nodes.filter((node) => node.alive && node.state.role === 'active');
+  }
+
+  /** Both nodes started and in step. */
+  begin(): this {
+    for (const node of this.nodes) node.start();
+    this.connect();
+    this.settle();
+    return this;
+  }
+
+  connect(): void {
+    if (this.connected || !this.a.alive || !this.b.alive) return;
+    this.connected = true;
+    for (const node of this.nodes) node.replica.onConnected();
+  }
+
+  /** The link is down; what was on its way is lost. */
+  cut(): void {
+    if (!this.connected) return;
+    this.connected = false;
+    for (const node of this.nodes) {
+      node.outbox.length = 0;
+      if (node.alive) node.replica.onDisconnected();
+    }
+  }
+
+  /** Hands one frame of `from` to the other node. */
+  deliver(from: TestNode): boolean {
+    const bytes = from.outbox.shift();
+    if (bytes === undefined) return false;
+    const frame = decodeFrame(bytes);
+    this.frames.push({ from: from.name, frame });
+    this.other(from).replica.onFrame(frame, this.nowMs);
+    return true;
+  }
+
+  /** One round of everything that a running pair does by itself. */
+  round(): boolean {
+    let busy = false;
+    for (const node of this.nodes) {
+      busy = node.readEvents() || busy;
+      busy = node.step() || busy;
+      busy = this.deliver(node) || busy;
+      if (node.alive && node.queue.length === 0 && node.replica.hasDirty && node.state.phase === 'steady') {
+        node.replica.flush();
+        busy = true;
+      }
+    }
+    return busy;
+  }
+
+  /** Until nothing happens any more. */
+  settle(): this {
+    for (let steps = 0; this.round(); steps++) if (steps > STEPS_MAX) throw new Error('the nodes do not come to rest');
+    return this;
+  }
+
+  /** Time passes: timers of SAs and nodes run, and what follows from them happens. */
+  pass(ms: number): this {
+    this.nowMs += ms;
+    for (const node of this.nodes) {
+      node.kernel.timer();
+      node.tick();
+    }
+    return this.settle();
+  }
+
+  promote(node: TestNode, force = false): TestNode['answers'] {
+    node.answers = [];
+    node.replica.promote(this.nowMs, { force });
+    this.settle();
+    return node.answers;
+  }
+
+  demote(node: TestNode, force = false): TestNode['answers'] {
+    node.answers = [];
+    node.replica.demote({ force });
+    this.settle();
+    return node.answers;
+  }
+}
+
+export function recordOf(node: TestNode, id: SaId): SaRecord | undefined {
+  return [...node.state.sas].find((record) => saKey(record.id) === saKey(id));
+}
