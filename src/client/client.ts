@@ -12,7 +12,8 @@ import {
   type XfrmMessage,
 } from '../xfrm/index.ts';
 import { ClientError } from './errors.ts';
-import { type Request, type Result, Transport, type TransportOptions } from './transport.ts';
+import type { Request } from './request.ts';
+import { type Result, Transport, type TransportOptions } from './transport.ts';
 
 /** What the kernel looks an SA up by (xfrm_state.c:xfrm_state_lookup); marked SAs need their mark. */
 export interface SaId {
@@ -84,12 +85,18 @@ export class XfrmClient implements AsyncDisposable {
     return new XfrmClient(await Transport.open(kernel, options));
   }
 
-  /** Any request as it is; the reply, if it has one. @throws ClientError */
+  /**
+   * Any request as it is; the reply, if it has one. A GETAE for both thresholds is refused, as it can stop a kernel (see `getAevent`), and
+   * so is a request that would start a dump. @throws ClientError, or EncodeError if there are no bytes for it
+   */
   request(request: Request): Promise<AnyXfrmMessage | undefined> {
     return this.#transport.request(request);
   }
 
-  /** Many requests, 64 to a send. Results in the order of the requests; a failure is a result, not an exception. */
+  /**
+   * Many requests, 64 to a send. Results in the order of the requests; a failure is a result, not an exception, also of a request that
+   * cannot be encoded.
+   */
   batch(requests: readonly Request[]): Promise<Result[]> {
     return this.#transport.batch(requests);
   }
@@ -240,11 +247,20 @@ const markOf = ({ mark }: { readonly mark?: Mark }): XfrmAttributes => (mark ===
 
 /** A NEWAE request: replaces counters, lifetime or thresholds (xfrm_user.c:xfrm_new_ae wants NLM_F_REPLACE). */
 export function newAevent(id: SaId, values: AeventValues): Request<'NEWAE'> {
+  // Of a whole aevent only these: newer kernels refuse what else it may have (XFRMA_SA_DIR, XFRMA_SA_PCPU).
+  const { ltimeVal, replayVal, replayEsnVal, replayThresh, etimerThresh } = values;
   return {
     kind: 'NEWAE',
     flags: NlmF.REPLACE,
     body: { saId: usersaId(id), saddr: zeroAddress, flags: 0, reqid: 0 },
-    attributes: { ...values, ...markOf(id) },
+    attributes: {
+      ...(ltimeVal === undefined ? {} : { ltimeVal }),
+      ...(replayVal === undefined ? {} : { replayVal }),
+      ...(replayEsnVal === undefined ? {} : { replayEsnVal }),
+      ...(replayThresh === undefined ? {} : { replayThresh }),
+      ...(etimerThresh === undefined ? {} : { etimerThresh }),
+      ...markOf(id),
+    },
   };
 }
 

@@ -7,8 +7,12 @@ export type ClientErrorCode =
   | 'ERR_TIMEOUT'
   /** Answers were lost: the receive buffer of the request socket ran over. */
   | 'ERR_OVERRUN'
-  /** The socket was closed while the request was under way. */
+  /** The client was closed, or its socket failed, before the answer came. */
   | 'ERR_CLOSED'
+  /** The kernel did not take the datagram, so nothing of it was carried out: see `cause`, a KernelError. */
+  | 'ERR_SEND'
+  /** The request has no bytes, or is one that must not be sent: see `cause`. In results of a batch; `request` throws the cause itself. */
+  | 'ERR_REQUEST'
   /** The answer was not what this request is answered with. */
   | 'ERR_ANSWER';
 

@@ -12,8 +12,8 @@ export interface EventOptions {
   readonly groups: Iterable<number>;
   readonly receiveBufferBytes?: number;
   /**
-   * Events kept for a slow reader. When there are more, all of them are dropped and one `overrun` stands for them: a reader that does
-   * not keep up learns it, and memory stays bounded.
+   * Events kept for a slow reader, beside as many that it has taken over already. When there are more, all of them are dropped and one
+   * `overrun` stands for them: a reader that does not keep up learns it, and memory stays bounded.
    */
   readonly queueMax?: number;
 }
@@ -40,7 +40,8 @@ export class EventStream implements AsyncDisposable {
   #queue: KernelEvent[] = [];
   #failure: Error | undefined;
   #closed = false;
-  #wake: (() => void) | undefined;
+  /** Readers that wait. One is usual; several share the events among them. */
+  #waiting: (() => void)[] = [];
 
   constructor(socket: KernelSocket, queueMax: number) {
     this.#socket = socket;
@@ -48,7 +49,7 @@ export class EventStream implements AsyncDisposable {
     socket.onOverrun(() => this.#push({ type: 'overrun' }));
     socket.onError((error) => {
       this.#failure = error;
-      this.#wake?.();
+      this.#wake();
     });
     socket.receive((batch) => this.#onBatch(batch));
   }
@@ -63,7 +64,7 @@ export class EventStream implements AsyncDisposable {
         if (this.#failure) throw this.#failure;
         if (this.#closed) return;
         await new Promise<void>((resolve) => {
-          this.#wake = resolve;
+          this.#waiting.push(resolve);
         });
       }
     } finally {
@@ -75,7 +76,7 @@ export class EventStream implements AsyncDisposable {
     if (this.#closed) return;
     this.#closed = true;
     this.#socket.close();
-    this.#wake?.();
+    this.#wake();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -85,19 +86,26 @@ export class EventStream implements AsyncDisposable {
   #onBatch({ buffer, offsets, lengths, count }: Batch): void {
     for (let i = 0; i < count; i++) {
       const start = offsets[i] as number;
-      forEachMessage(
-        buffer,
-        (at, length) => this.#push(decoded(buffer.slice(at, at + length))),
-        start,
-        start + (lengths[i] as number),
-      );
+      const end = start + (lengths[i] as number);
+      const read = (at: number, length: number): void => this.#push(decoded(buffer.slice(at, at + length)));
+      const stopped = forEachMessage(buffer, read, start, end);
+      // What follows is no message: decoding it says why.
+      if (stopped < end || start === end) read(stopped, end - stopped);
     }
   }
 
   #push(event: KernelEvent): void {
+    if (this.#closed) return;
     if (this.#queue.length >= this.#queueMax) this.#queue = [{ type: 'overrun' }];
     this.#queue.push(event);
-    this.#wake?.();
+    this.#wake();
+  }
+
+  #wake(): void {
+    if (this.#waiting.length === 0) return;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const wake of waiting) wake();
   }
 }
 

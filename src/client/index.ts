@@ -15,4 +15,5 @@ export {
 } from './client.ts';
 export { ClientError, type ClientErrorCode } from './errors.ts';
 export { type EventOptions, type EventStream, type KernelEvent, openEvents } from './events.ts';
-export type { Request, Result, TransportOptions } from './transport.ts';
+export type { Request } from './request.ts';
+export type { Result, TransportOptions } from './transport.ts';

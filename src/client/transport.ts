@@ -1,12 +1,8 @@
-import type { Batch, Kernel, KernelSocket } from '../kernel/index.ts';
-import { DecodeError, hostLittleEndian, NLMSG_HDRLEN, NlmF, NlmsgType } from '../netlink/index.ts';
-import { type AnyXfrmMessage, decodeMessage, encodeMessage, type XfrmKind, type XfrmMessage } from '../xfrm/index.ts';
+import { type Batch, type Kernel, KernelError, type KernelSocket } from '../kernel/index.ts';
+import { hostLittleEndian, NLMSG_HDRLEN, NlmsgType } from '../netlink/index.ts';
+import { type AnyXfrmMessage, decodeMessage } from '../xfrm/index.ts';
 import { ClientError, kernelRefused } from './errors.ts';
-
-/** A message to the kernel without what the transport fills in. */
-export type Request<K extends XfrmKind = XfrmKind> = K extends XfrmKind
-  ? Pick<XfrmMessage<K>, 'kind' | 'body' | 'attributes'> & { flags?: number }
-  : never;
+import { encodeDump, encodeRequest, type Request, sequenceAfter } from './request.ts';
 
 /** How a request of a batch ended. */
 export interface Result {
@@ -21,16 +17,27 @@ export interface TransportOptions {
 }
 
 /** Messages in one sendmsg(2): more gains nothing (the answers wait in the receive buffer meanwhile). */
-const BATCH_MESSAGES = 64;
-/** Bytes in one sendmsg(2): below any send buffer. */
-const BATCH_BYTES = 128 * 1024;
+export const BATCH_MESSAGES = 64;
+/** Bytes in one sendmsg(2), unless a single message is larger: below any send buffer. */
+export const BATCH_BYTES = 128 * 1024;
 const TIMEOUT_MS = 5_000;
+/** nlmsghdr and nlmsgerr: the least that an acknowledgement has. */
+const ACK_BYTES = 36;
+/** NLMSG_MIN_TYPE: types below it are netlink's own. */
+const FAMILY_TYPE_MIN = 0x10;
 
 interface Pending {
   readonly kind: string;
   readonly settle: (result: Result) => void;
-  readonly onPart: ((message: AnyXfrmMessage) => void) | undefined;
+  /** Of a dump alone. */
+  readonly parts: PartReceiver | undefined;
   reply: AnyXfrmMessage | undefined;
+}
+
+interface PartReceiver {
+  part(message: AnyXfrmMessage): void;
+  /** A part that cannot be read. The kernel goes on with the dump, and takes no other one on this socket before its end. */
+  broken(error: ClientError): void;
 }
 
 /**
@@ -41,88 +48,120 @@ export class Transport implements AsyncDisposable {
   readonly #socket: KernelSocket;
   readonly #pending = new Map<number, Pending>();
   readonly #timeoutMs: number;
-  #seq = 0;
+  #seq: number;
   #closed = false;
+  /** A kernel carries out one dump at a time on a socket (af_netlink.c:__netlink_dump_start, EBUSY): dumps queue here. */
+  #lastDump: Promise<void> = Promise.resolve();
 
-  private constructor(socket: KernelSocket, timeoutMs: number) {
+  private constructor(socket: KernelSocket, timeoutMs: number, seq: number) {
     this.#socket = socket;
     this.#timeoutMs = timeoutMs;
+    this.#seq = seq;
     socket.receive((batch) => this.#onBatch(batch));
-    socket.onOverrun(() => this.#failAll('ERR_OVERRUN', 'answers were lost, the receive buffer is too small'));
-    socket.onError((error) => this.#failAll('ERR_CLOSED', `the socket failed: ${error.message}`));
+    socket.onOverrun(() =>
+      this.#failAll(
+        'ERR_OVERRUN',
+        'answers were lost, though the request may have been carried out: open the client with a larger receiveBufferBytes',
+      ),
+    );
+    socket.onError((error) => this.#failAll('ERR_CLOSED', `the socket failed: ${error.message}`, error));
   }
 
-  static async open(kernel: Kernel, options: TransportOptions = {}): Promise<Transport> {
+  /** @param lastSeq the sequence number before the first one that is used */
+  static async open(kernel: Kernel, options: TransportOptions = {}, lastSeq = 0): Promise<Transport> {
     const { receiveBufferBytes } = options;
     const socket = await kernel.open(receiveBufferBytes === undefined ? {} : { receiveBufferBytes });
-    return new Transport(socket, options.timeoutMs ?? TIMEOUT_MS);
+    return new Transport(socket, options.timeoutMs ?? TIMEOUT_MS, lastSeq);
   }
 
   get portId(): number {
     return this.#socket.portId;
   }
 
-  /** Carries out one request; the reply, if it has one. @throws ClientError */
+  /** Carries out one request; the reply, if it has one. @throws ClientError, or EncodeError if there are no bytes for it */
   async request(request: Request): Promise<AnyXfrmMessage | undefined> {
     const [result] = await this.batch([request]);
-    if (result?.error) throw result.error;
+    if (result?.error) throw result.error.code === 'ERR_REQUEST' ? result.error.cause : result.error;
     return result?.reply;
   }
 
-  /** Carries out many requests, many in one send. Results come in the order of the requests; failures are results, not exceptions. */
+  /**
+   * Carries out many requests, many in one send. Results come in the order of the requests; failures are results, not exceptions. A
+   * request that cannot be encoded or must not be sent (`ERR_REQUEST`) does not hold up the others.
+   */
   async batch(requests: readonly Request[]): Promise<Result[]> {
     const results = new Array<Result>(requests.length);
-    for (let start = 0; start < requests.length; ) {
-      const chunk: Uint8Array[] = [];
-      const seqs: number[] = [];
-      let bytes = 0;
-      let settled = 0;
-      let whenSettled: (() => void) | undefined;
-      for (let i = start; i < requests.length && chunk.length < BATCH_MESSAGES && bytes < BATCH_BYTES; i++) {
-        const request = requests[i] as Request;
-        const seq = this.#nextSeq();
-        const message = encodeMessage({
-          ...request,
-          flags: (request.flags ?? 0) | NlmF.REQUEST | NlmF.ACK,
-          seq,
-          pid: 0,
-        } as AnyXfrmMessage);
-        chunk.push(message);
-        seqs.push(seq);
-        bytes += message.length;
-        const settle = (result: Result): void => {
-          results[i] = result;
-          settled++;
-          whenSettled?.();
-        };
-        this.#pending.set(seq, { kind: request.kind, settle, onPart: undefined, reply: undefined });
-      }
-      this.#send(join(chunk, bytes), seqs);
-      if (settled < chunk.length) {
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(
-            () => this.#fail(seqs, 'ERR_TIMEOUT', `no answer within ${this.#timeoutMs} ms`),
-            this.#timeoutMs,
-          );
-          whenSettled = () => {
-            if (settled < chunk.length) return;
-            clearTimeout(timer);
-            resolve();
-          };
-          whenSettled();
-        });
-      }
-      start += chunk.length;
-    }
+    for (let next = 0; next < requests.length; ) next = await this.#sendSome(requests, next, results);
     return results;
   }
 
-  /** Carries out a dump; `onPart` gets each message of it. @throws ClientError */
-  async dump(request: Request, onPart: (message: AnyXfrmMessage) => void): Promise<void> {
-    const seq = this.#nextSeq();
-    const flags = (request.flags ?? 0) | NlmF.REQUEST | NlmF.DUMP;
-    const bytes = encodeMessage({ ...request, flags, seq, pid: 0 } as AnyXfrmMessage);
-    const result = await new Promise<Result>((resolve) => {
+  /** Carries out what goes into one send, from `start` on. Returns where it stopped. */
+  async #sendSome(requests: readonly Request[], start: number, results: Result[]): Promise<number> {
+    const messages: Uint8Array[] = [];
+    const seqs: number[] = [];
+    let bytes = 0;
+    let settled = 0;
+    let whenSettled: (() => void) | undefined;
+    let next = start;
+    for (; next < requests.length && messages.length < BATCH_MESSAGES; next++) {
+      const index = next;
+      const request = requests[index] as Request;
+      const seq = sequenceAfter(this.#seq, this.#pending);
+      let message: Uint8Array;
+      try {
+        message = encodeRequest(request, seq);
+      } catch (error) {
+        const text = `not sent: ${textOf(error)}`;
+        results[index] = { error: new ClientError('ERR_REQUEST', String(request?.kind), text, { cause: error }) };
+        continue;
+      }
+      const space = align4(message.length);
+      if (messages.length > 0 && bytes + space > BATCH_BYTES) break;
+      this.#seq = seq;
+      messages.push(message);
+      seqs.push(seq);
+      bytes += space;
+      const settle = (result: Result): void => {
+        results[index] = result;
+        settled++;
+        whenSettled?.();
+      };
+      this.#pending.set(seq, { kind: request.kind, settle, parts: undefined, reply: undefined });
+    }
+    if (messages.length === 0) return next;
+    this.#send(join(messages, bytes), seqs);
+    if (settled < messages.length) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(
+          () => this.#fail(seqs, 'ERR_TIMEOUT', `no answer within ${this.#timeoutMs} ms`),
+          this.#timeoutMs,
+        );
+        whenSettled = () => {
+          if (settled < messages.length) return;
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    return next;
+  }
+
+  /**
+   * Carries out a dump; `onPart` gets each message of it. Dumps of one client run one after the other. What `onPart` throws is thrown
+   * here when the dump is over. @throws ClientError, or EncodeError
+   */
+  dump(request: Request, onPart: (message: AnyXfrmMessage) => void): Promise<void> {
+    const dump = this.#lastDump.then(() => this.#dump(request, onPart));
+    this.#lastDump = dump.catch(() => undefined);
+    return dump;
+  }
+
+  async #dump(request: Request, onPart: (message: AnyXfrmMessage) => void): Promise<void> {
+    const seq = sequenceAfter(this.#seq, this.#pending);
+    const bytes = encodeDump(request, seq);
+    this.#seq = seq;
+    const faults: unknown[] = [];
+    const { error } = await new Promise<Result>((resolve) => {
       const timer = setTimeout(
         () => this.#fail([seq], 'ERR_TIMEOUT', `the dump stalled for ${this.#timeoutMs} ms`),
         this.#timeoutMs,
@@ -131,14 +170,26 @@ export class Transport implements AsyncDisposable {
         clearTimeout(timer);
         resolve(result);
       };
-      const part = (message: AnyXfrmMessage): void => {
-        timer.refresh();
-        onPart(message);
+      const parts: PartReceiver = {
+        part(message) {
+          timer.refresh();
+          if (faults.length > 0) return;
+          try {
+            onPart(message);
+          } catch (fault) {
+            faults.push(fault);
+          }
+        },
+        broken(fault) {
+          timer.refresh();
+          if (faults.length === 0) faults.push(fault);
+        },
       };
-      this.#pending.set(seq, { kind: request.kind, settle, onPart: part, reply: undefined });
+      this.#pending.set(seq, { kind: request.kind, settle, parts, reply: undefined });
       this.#send(bytes, [seq]);
     });
-    if (result.error) throw result.error;
+    if (faults.length > 0) throw faults[0];
+    if (error) throw error;
   }
 
   close(): void {
@@ -152,21 +203,22 @@ export class Transport implements AsyncDisposable {
     this.close();
   }
 
-  #nextSeq(): number {
-    this.#seq = (this.#seq + 1) >>> 0 || 1;
-    return this.#seq;
-  }
-
   #send(datagram: Uint8Array, seqs: readonly number[]): void {
     if (this.#closed) {
-      this.#fail(seqs, 'ERR_CLOSED', 'the client is closed');
+      this.#fail(seqs, 'ERR_CLOSED', 'the client is closed: open another one');
       return;
     }
     try {
       this.#socket.send(datagram);
+    } catch (cause) {
+      const code = cause instanceof KernelError && cause.code === 'ERR_CLOSED' ? 'ERR_CLOSED' : 'ERR_SEND';
+      this.#fail(seqs, code, `not sent: ${textOf(cause)}`, cause);
+      return;
+    }
+    try {
       this.#socket.drain();
-    } catch (error) {
-      for (const seq of seqs) this.#take(seq)?.settle({ error: asClientError(error) });
+    } catch (cause) {
+      this.#fail(seqs, 'ERR_CLOSED', `sent, but the answer cannot be read: ${textOf(cause)}`, cause);
     }
   }
 
@@ -177,39 +229,39 @@ export class Transport implements AsyncDisposable {
       while (end - at >= NLMSG_HDRLEN) {
         const length = batch.view.getUint32(at, hostLittleEndian);
         if (length < NLMSG_HDRLEN || length > end - at) break;
-        this.#onMessage(batch, at);
-        at += (length + 3) & ~3;
+        this.#onMessage(batch, at, length);
+        at += align4(length);
       }
     }
   }
 
-  #onMessage({ buffer, view }: Batch, at: number): void {
+  #onMessage({ buffer, view }: Batch, at: number, length: number): void {
     const seq = view.getUint32(at + 8, hostLittleEndian);
     const pending = this.#pending.get(seq);
     if (pending === undefined) return; // an answer that came after its deadline
     const type = view.getUint16(at + 4, hostLittleEndian);
+    const { kind, parts, reply } = pending;
     // Most answers are plain acknowledgements; those are not decoded.
-    if (type === NlmsgType.ERROR && view.getInt32(at + NLMSG_HDRLEN, hostLittleEndian) === 0) {
-      this.#pending.delete(seq);
-      pending.settle(pending.reply === undefined ? {} : { reply: pending.reply });
-      return;
+    if (type === NlmsgType.ERROR && length >= ACK_BYTES && !parts) {
+      if (view.getInt32(at + NLMSG_HDRLEN, hostLittleEndian) === 0) {
+        this.#pending.delete(seq);
+        pending.settle(reply === undefined ? {} : { reply });
+        return;
+      }
     }
     let message: AnyXfrmMessage;
     try {
       message = decodeMessage(buffer, at);
     } catch (cause) {
-      const text = cause instanceof DecodeError ? cause.message : String(cause);
-      this.#take(seq)?.settle({
-        error: new ClientError('ERR_ANSWER', pending.kind, `cannot read the answer: ${text}`, { cause }),
-      });
+      const error = new ClientError('ERR_ANSWER', kind, `cannot read the answer: ${textOf(cause)}`, { cause });
+      if (parts && type >= FAMILY_TYPE_MIN) parts.broken(error);
+      else this.#take(seq)?.settle({ error });
       return;
     }
     if (message.kind === 'ERROR' || message.kind === 'DONE') {
-      const errno = -(message.kind === 'ERROR' ? message.body.error : message.body.status);
-      const { msg, offs } = message.attributes;
-      this.#take(seq)?.settle(errno > 0 ? { error: kernelRefused(pending.kind, errno, msg, offs) } : {});
-    } else if (pending.onPart) {
-      pending.onPart(message);
+      this.#take(seq)?.settle(ending(pending, message));
+    } else if (parts) {
+      parts.part(message);
     } else {
       pending.reply = message;
     }
@@ -221,31 +273,46 @@ export class Transport implements AsyncDisposable {
     return pending;
   }
 
-  #fail(seqs: Iterable<number>, code: 'ERR_TIMEOUT' | 'ERR_OVERRUN' | 'ERR_CLOSED', text: string): void {
+  #fail(seqs: Iterable<number>, code: FailureCode, text: string, cause?: unknown): void {
     for (const seq of seqs) {
       const pending = this.#take(seq);
-      pending?.settle({ error: new ClientError(code, pending.kind, text) });
+      pending?.settle({ error: new ClientError(code, pending.kind, text, { cause }) });
     }
   }
 
-  #failAll(code: 'ERR_OVERRUN' | 'ERR_CLOSED', text: string): void {
-    this.#fail([...this.#pending.keys()], code, text);
+  #failAll(code: FailureCode, text: string, cause?: unknown): void {
+    this.#fail([...this.#pending.keys()], code, text, cause);
   }
 }
 
-function asClientError(error: unknown): ClientError {
-  const cause = error as Error;
-  return new ClientError('ERR_CLOSED', 'send', cause.message, { cause });
+type FailureCode = 'ERR_TIMEOUT' | 'ERR_OVERRUN' | 'ERR_CLOSED' | 'ERR_SEND';
+
+/** What a message that ends an exchange says: a refusal, the end of a dump, or nothing that such a request is answered with. */
+function ending(
+  { kind, parts }: Pending,
+  message: Extract<AnyXfrmMessage, { readonly kind: 'ERROR' | 'DONE' }>,
+): Result {
+  const status = message.kind === 'ERROR' ? message.body.error : message.body.status;
+  const { msg, offs } = message.attributes;
+  if (status < 0) return { error: kernelRefused(kind, -status, msg, offs) };
+  if (status === 0 && message.kind === 'DONE' && parts) return {};
+  return {
+    error: new ClientError('ERR_ANSWER', kind, `answered with ${message.kind} ${status}, which ends nothing here`),
+  };
 }
 
-/** Messages back to back; each encoded message is a multiple of 4 bytes or the last one. */
+const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+const align4 = (length: number): number => (length + 3) & ~3;
+
+/** Messages back to back, each at a multiple of 4 bytes (NLMSG_ALIGN). */
 function join(messages: readonly Uint8Array[], bytes: number): Uint8Array {
   if (messages.length === 1) return messages[0] as Uint8Array;
   const datagram = new Uint8Array(bytes);
   let o = 0;
   for (const message of messages) {
     datagram.set(message, o);
-    o += message.length;
+    o += align4(message.length);
   }
   return datagram;
 }

@@ -1,0 +1,64 @@
+import { EncodeError, hostLittleEndian, NLMSG_HDRLEN, NlmF } from '../netlink/index.ts';
+import { AeFlag, type AnyXfrmMessage, encodeMessage, type XfrmKind, type XfrmMessage, XfrmMsg } from '../xfrm/index.ts';
+
+/** A message to the kernel without what the transport fills in. */
+export type Request<K extends XfrmKind = XfrmKind> = K extends XfrmKind
+  ? Pick<XfrmMessage<K>, 'kind' | 'body' | 'attributes'> & { flags?: number }
+  : never;
+
+/** Where `xfrm_aevent_id.flags` lies in a message, and where it ends. */
+const AEVENT_FLAGS_AT = NLMSG_HDRLEN + 40;
+const AEVENT_FLAGS_END = AEVENT_FLAGS_AT + 4;
+const BOTH_THRESHOLDS = AeFlag.RTHR | AeFlag.ETHR;
+
+/** A request answered by an acknowledgement. @throws EncodeError */
+export function encodeRequest(request: Request, seq: number): Uint8Array {
+  const flags = request.flags ?? 0;
+  if ((request.kind === 'GETSA' || request.kind === 'GETPOLICY') && (flags & NlmF.DUMP) !== 0) {
+    throw new EncodeError('flags', `this would be a dump of many answers: use ${dumpOf[request.kind]}`);
+  }
+  return encoded(request, flags | NlmF.REQUEST | NlmF.ACK, seq);
+}
+
+const dumpOf = { GETSA: 'dumpSas', GETPOLICY: 'dumpPolicies' } as const;
+
+/** A request answered by parts and an end. @throws EncodeError */
+export function encodeDump(request: Request, seq: number): Uint8Array {
+  return encoded(request, (request.flags ?? 0) | NlmF.REQUEST | NlmF.DUMP, seq);
+}
+
+function encoded(request: Request, flags: number, seq: number): Uint8Array {
+  const bytes = encodeMessage({ ...request, flags, seq, pid: 0 } as AnyXfrmMessage);
+  checkBytes(bytes, seq);
+  return bytes;
+}
+
+/**
+ * The last look before bytes go to a kernel; at the bytes, because what a decoded message carries aside (`rest`) is written over them.
+ *
+ * A GETAE for both thresholds is refused for every SA: on kernels with 64-bit padding the answer for an SA with an interface id and a
+ * bitmap of seven or eight words is larger than what xfrm_user.c:xfrm_aevent_msgsize reserved, and the kernel stops with a BUG. Nobody
+ * who asks knows the SA's bitmap beforehand.
+ */
+function checkBytes(bytes: Uint8Array, seq: number): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (view.getUint32(0, hostLittleEndian) !== bytes.length || view.getUint32(8, hostLittleEndian) !== seq) {
+    throw new EncodeError('rest', 'overwrites the netlink header');
+  }
+  if (view.getUint16(4, hostLittleEndian) !== XfrmMsg.GETAE || bytes.length < AEVENT_FLAGS_END) return;
+  if ((view.getUint32(AEVENT_FLAGS_AT, hostLittleEndian) & BOTH_THRESHOLDS) === BOTH_THRESHOLDS) {
+    throw new EncodeError(
+      'body.flags',
+      'asks for both thresholds at once, which can stop a kernel with a BUG: ask for RTHR and ETHR one by one, as getAevent does',
+    );
+  }
+}
+
+/** The next number after `seq` that no pending request has. 0 is left out: events of the kernel's own carry it. */
+export function sequenceAfter(seq: number, pending: { has(seq: number): boolean }): number {
+  let next = seq;
+  // Ends: far fewer than 2^32 requests can be pending.
+  do next = (next + 1) >>> 0 || 1;
+  while (pending.has(next));
+  return next;
+}
