@@ -1,4 +1,4 @@
-import { createHash, X509Certificate } from 'node:crypto';
+import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { LinkError } from './errors.ts';
 
@@ -51,9 +51,21 @@ export async function readIdentity(keyFile: string, certFile: string): Promise<I
       `${keyFile} can be read by others: run chmod 600 on it, and make a new key if it was exposed`,
     );
   }
+  const certificate = parsed(() => new X509Certificate(cert), `${certFile} is not a certificate in PEM form`);
+  // The cause is left out: nothing that has seen the key's text goes into an error (S6).
+  const secret = parsed(() => createPrivateKey(key), `${keyFile} is not a private key in PEM form`, { secret: true });
+  if (!certificate.checkPrivateKey(secret))
+    throw new LinkError(
+      'ERR_IDENTITY',
+      `${certFile} belongs to another key than ${keyFile}: put the pair that "init" wrote back`,
+    );
+  return { key, cert, pin: pinOf(certificate) };
+}
+
+function parsed<T>(parse: () => T, message: string, { secret = false } = {}): T {
   try {
-    return { key, cert, pin: pinOf(new X509Certificate(cert)) };
+    return parse();
   } catch (cause) {
-    throw new LinkError('ERR_IDENTITY', `${certFile} is not a certificate in PEM form`, { cause });
+    throw new LinkError('ERR_IDENTITY', message, secret ? {} : { cause });
   }
 }

@@ -316,7 +316,7 @@ class Node implements RunningNode {
       case 'persist':
         return this.#store.save(effect.durable).then(
           () => this.#replica.onPersisted(effect.durable, performance.now()),
-          (error: Error) => this.#replica.onPersistFailed(error.message),
+          (error: Error) => this.#replica.onPersistFailed(error.message, performance.now()),
         );
       case 'hook':
         this.#runHook(effect.name);
@@ -324,7 +324,7 @@ class Node implements RunningNode {
       case 'wait':
         return setTimer(effect.ms, undefined, { ref: false });
       case 'mark':
-        this.#replica.onMark(effect.name, performance.now());
+        this.#replica.onMark(effect.name);
         return;
       case 'promoted':
         this.#answer(({ resolve }) => resolve(rounded(effect.report)));

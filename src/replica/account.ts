@@ -150,6 +150,7 @@ export function onReadThresholds(s: State, handle: number, thresholds: Threshold
 
 export function streamSnapshot(s: State): void {
   s.streaming = true;
+  s.sending = true;
   // At once, so that no change is told by handles of which the standby does not know that they are new.
   s.send({ type: 'snapshotBegin', sas: s.sas.size, policies: s.policies.size });
   s.emit({ type: 'stream', frames: snapshot(s, ++s.snapshots) });
@@ -168,7 +169,9 @@ function* snapshot(s: State, number: number): Generator<Frame> {
     if (!goesOn()) return;
     yield { type: 'policy', term, policy };
   }
-  if (goesOn()) yield { type: 'snapshotEnd', term };
+  if (!goesOn()) return;
+  yield { type: 'snapshotEnd', term };
+  if (goesOn()) s.sending = false;
 }
 
 /** Counter updates in one frame: a few dozen kilobytes, so that a frame never holds up what is more urgent. */

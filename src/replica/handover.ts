@@ -1,7 +1,7 @@
 import { saIdOf } from '../client/index.ts';
 import { adopt, sendCounters } from './account.ts';
 import type { Reading } from './effects.ts';
-import { setCounters } from './install.ts';
+import { setNumbers } from './install.ts';
 import { parked } from './plan.ts';
 import { becomeStandby, claim } from './reign.ts';
 import { countersOf, directionOf, type SaRecord } from './sa.ts';
@@ -18,6 +18,9 @@ const SHUTS_MAX = 3;
 export function onHandoverRequest(s: State): void {
   if (s.role !== 'active') return void s.send({ type: 'handoverRefused', reason: 'it is not active' });
   if (s.phase !== 'steady') return void s.send({ type: 'handoverRefused', reason: `it is busy (${s.phase})` });
+  // The final counters mean something only to a standby that has been told of every SA.
+  if (!s.streaming || s.sending)
+    return void s.send({ type: 'handoverRefused', reason: 'it is still sending its SAs; try again in a moment' });
   s.phase = 'handingOver';
   s.drain = undefined;
   s.abandoned = undefined;
@@ -44,7 +47,7 @@ export function onDrained(s: State, reading: Reading, nowMs: number): void {
   }
   const { drainMs, drainMaxMs } = s.settings;
   const now = new Map([...s.sas].map((r) => [r.handle, { ...r.counters }]));
-  const drain = s.drain ?? { untilMs: nowMs + drainMaxMs, before: undefined, shuts: 0 };
+  const drain = s.drain ?? { untilMs: nowMs + drainMaxMs, before: undefined, shuts: 0, shut: new Set<SaRecord>() };
   const { before } = drain;
   const quiet = before !== undefined && [...now].every(([handle, c]) => before.get(handle)?.packets === c.packets);
   drain.before = now;
@@ -59,7 +62,8 @@ export function onDrained(s: State, reading: Reading, nowMs: number): void {
 
 function shutOutgoing(s: State, records: readonly SaRecord[]): void {
   const outgoing = records.filter((r) => directionOf(r) !== 'in');
-  s.write(outgoing.map((r) => write('counters', r.handle, setCounters(r, parked(r)))));
+  for (const record of outgoing) s.drain?.shut.add(record);
+  s.write(outgoing.map((r) => write('counters', r.handle, setNumbers(r, parked(r)))));
   s.emit({ type: 'mark', name: 'parked' });
 }
 
@@ -112,6 +116,7 @@ export function onResigned(s: State, nowMs: number): void {
   sendCounters(s);
   s.send({ type: 'handoverDone' });
   becomeStandby(s);
+  s.resigned = true;
   s.complete = true;
   s.provenMs = nowMs;
   s.sendHello();
@@ -120,11 +125,9 @@ export function onResigned(s: State, nowMs: number): void {
 
 /** The other node does not take over after all: this one goes on, SAs at their exact numbers. */
 export function goOn(s: State, reason: string): void {
-  const before = s.drain?.before;
-  if (before !== undefined) {
-    const shut = [...s.sas].filter((r) => directionOf(r) !== 'in' && before.has(r.handle));
-    s.write(shut.map((r) => write('counters', r.handle, setCounters(r, r.counters))));
-  }
+  // Only what was shut: its numbers are those of a reading after that. The others have gone on by themselves.
+  const shut = [...(s.drain?.shut ?? [])].filter((r) => s.sas.has(r));
+  s.write(shut.map((r) => write('counters', r.handle, setNumbers(r, r.counters))));
   s.phase = 'steady';
   s.drain = undefined;
   s.abandoned = undefined;

@@ -4,6 +4,6 @@ export type { CountersEntry, Frame, FrameBody, Hello, Role } from './frames.ts';
 export type { PlanSettings } from './plan.ts';
 export { packetsPerSecond } from './rate.ts';
 export { Replica } from './replica.ts';
-export type { Counters, Thresholds } from './sa.ts';
+export type { Counters, SaRecord, Thresholds } from './sa.ts';
 export type { Selection } from './select.ts';
 export type { ReplicaSettings, State } from './state.ts';

@@ -53,8 +53,14 @@ function directed({ replayVal, replayEsnVal }: Replay, saDir: number | undefined
   return { replayVal: { oseq, seq, bitmap } };
 }
 
-export function setCounters(record: SaRecord, counters: Counters): Request<'NEWAE'> {
+export function setCounters(record: Pick<SaRecord, 'id' | 'sa'>, counters: Counters): Request<'NEWAE'> {
   return newAevent(record.id, aeventValues({ sa: record.sa, counters }));
+}
+
+/** Sequence numbers and window alone: how many packets the SA has carried goes on counting. */
+export function setNumbers(record: Pick<SaRecord, 'id' | 'sa'>, counters: Counters): Request<'NEWAE'> {
+  const { ltimeVal: _, ...numbers } = aeventValues({ sa: record.sa, counters });
+  return newAevent(record.id, numbers);
 }
 
 export function deleteSa({ id }: Pick<SaRecord, 'id'>): Request<'DELSA'> {

@@ -141,10 +141,14 @@ export function applyCounters(s: State): void {
   s.write(s.dirty.filter((r) => r.installed).map((r) => write('counters', r.handle, setCounters(r, parked(r)))));
 }
 
-/** NEWSA met an SA with the same identity: the same one stays and gets our counters, another one goes. */
+/**
+ * NEWSA met an SA with the same identity, or one was deleted: the same one stays and gets our counters, another one goes. None: it
+ * expired, or somebody wants it gone; it is put in again at the takeover at the latest.
+ */
 export function onCollision(s: State, record: SaRecord, sa: Sa | undefined): void {
   const { handle } = record;
-  if (sa !== undefined && sameSa(sa, record.sa)) {
+  if (sa === undefined) record.installed = false;
+  else if (sameSa(sa, record.sa)) {
     record.installed = true;
     const limits = sameLimits(sa, record.sa) ? [] : [write('update', handle, updateSa(record))];
     s.write([...limits, write('counters', handle, setCounters(record, parked(record)))]);

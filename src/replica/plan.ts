@@ -29,6 +29,9 @@ export interface Position {
   readonly exhausted: boolean;
 }
 
+/** An SA and where it stands. */
+type Stated = Pick<SaRecord, 'sa' | 'counters'>;
+
 const TWO_32 = 0x1_0000_0000;
 /** K = SKIP_FACTOR x U: the bound is doubled, as numbers cost nothing and a reused one costs everything. */
 const SKIP_FACTOR = 2;
@@ -72,7 +75,8 @@ function moved(record: SaRecord, skip: number, closed: number, shut: boolean, un
   const out = add(counters.oseq, counters.oseqHi, skip, is64);
   const into = add(counters.seq, counters.seqHi, closed, is64);
   const meanBytes = counters.packets > 0 ? counters.bytes / counters.packets : 0;
-  const exhausted = skip > 0 && !is64 && out.low > TWO_32 - 1 - MARGIN;
+  const last = !is64 || out.high === TWO_32 - 1;
+  const exhausted = skip > 0 && last && out.low > TWO_32 - 1 - MARGIN;
   return {
     skip,
     closed,
@@ -96,11 +100,13 @@ const ESN = 128;
 function add(low: number, high: number, by: number, is64: boolean): { low: number; high: number } {
   const sum = low + by;
   if (sum < TWO_32) return { low: sum, high };
-  return is64 ? { low: sum % TWO_32, high: high + Math.floor(sum / TWO_32) } : { low: TWO_32 - 1, high };
+  const carried = high + Math.floor(sum / TWO_32);
+  if (is64 && carried < TWO_32) return { low: sum % TWO_32, high: carried };
+  return { low: TWO_32 - 1, high: is64 ? TWO_32 - 1 : high };
 }
 
 /** Every number of the window counts as seen. Bits beyond the window are never looked at. */
-function allOnes({ sa }: SaRecord): number[] {
+function allOnes({ sa }: Stated): number[] {
   return new Array<number>(sa.attributes.replayEsnVal?.bmpLen ?? 1).fill(0xffff_ffff);
 }
 
@@ -108,7 +114,7 @@ function allOnes({ sa }: SaRecord): number[] {
  * The counters that keep an SA on a standby from sending: its number is at its end, so the kernel drops what it should send
  * (EOVERFLOW) and neither expires the SA nor tells anybody (xfrm_replay.c:xfrm_replay_overflow).
  */
-export function parked({ sa, counters }: SaRecord): Counters {
+export function parked({ sa, counters }: Stated): Counters {
   const end = sa.attributes.saDir === SaDir.IN ? 0 : TWO_32 - 1;
   return {
     ...counters,
@@ -118,7 +124,7 @@ export function parked({ sa, counters }: SaRecord): Counters {
 }
 
 /** Counters of an SA that is used here no more: it cannot send, and every number that comes in is below a closed window. */
-export function shut(record: SaRecord): Counters {
+export function shut(record: Stated): Counters {
   const { sa } = record;
   const counters = parked(record);
   if (sa.attributes.saDir === SaDir.OUT || replayWindowOf(sa) === 0) return counters;

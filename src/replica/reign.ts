@@ -30,6 +30,7 @@ export function onHello(s: State, frame: Hello & { term: number }): void {
   if (first) s.log('info', `connected to ${frame.node}`, { role: frame.role, term: frame.term });
   if (s.phase === 'starting') return;
   if (frame.term > s.term) {
+    s.resigned = false;
     if (s.role === 'active') stepDown(s, `${frame.node} is ${frame.role} in the newer term ${frame.term}`, frame.term);
     else {
       if (s.takeover && frame.term >= s.takeover.term)

@@ -19,7 +19,7 @@ import { applyCounters, installing, onAccount, onCollision, reconcile } from './
 import { claim, onHello, stepDown } from './reign.ts';
 import { saKey, type Thresholds } from './sa.ts';
 import { type ReplicaSettings, State } from './state.ts';
-import { beginTakeover, onOpened, onTermStored, open } from './takeover.ts';
+import { becomeActive, beginTakeover, onOpened, onTermStored, open } from './takeover.ts';
 
 const EEXIST = 17;
 const ESRCH = 3;
@@ -148,7 +148,8 @@ export class Replica {
   onReadSa(handle: number, sa: Sa | undefined, nowMs: number): void {
     const s = this.state;
     const record = s.sas.byHandle(handle);
-    if (s.role === 'standby' && record !== undefined) onCollision(s, record, sa);
+    // While SAs are being opened nothing may park them again.
+    if (s.role === 'standby' && record !== undefined && s.phase !== 'takingOver') onCollision(s, record, sa);
     else if (s.role === 'active' && sa !== undefined && !s.goneMeanwhile.has(saKey(saIdOf(sa)))) putSa(s, sa, nowMs);
     s.readDone();
   }
@@ -189,6 +190,7 @@ export class Replica {
     const s = this.state;
     s.peer = undefined;
     s.streaming = false;
+    s.resigned = false;
     // What it had named of a new account stays beside what was known before.
     s.staleSas = undefined;
     s.stalePolicies = undefined;
@@ -281,6 +283,8 @@ export class Replica {
       s.refuse(
         'this standby is not complete: it would take over only a part of the SAs; use --force if that is better than none',
       );
+    } else if (s.resigned && !force) {
+      s.refuse('this node has just handed over; the other one is taking over');
     } else if (s.peer?.role === 'active' && s.staleSas !== undefined && !force) {
       s.refuse('this standby is being brought up to date; try again in a moment');
     } else if (s.peer?.role === 'active' && !force) {
@@ -335,15 +339,21 @@ export class Replica {
 
   onPersisted({ term, role }: Durable, nowMs: number): void {
     const s = this.state;
-    if (role === 'active' && s.takeover?.term === term) onTermStored(s, s.takeover);
-    else if (role === 'standby' && s.phase === 'handingOver') onResigned(s, nowMs);
+    if (s.takeover?.term === term) {
+      if (s.takeover.opened) becomeActive(s, s.takeover, nowMs);
+      else onTermStored(s, s.takeover);
+    } else if (role === 'standby' && s.phase === 'handingOver') onResigned(s, nowMs);
   }
 
   /** The term could not be stored: what depended on it does not happen. */
-  onPersistFailed(reason: string): void {
+  onPersistFailed(reason: string, nowMs: number): void {
     const s = this.state;
     s.log('error', `cannot store the term: ${reason}`);
     if (s.phase === 'handingOver') goOn(s, `its role cannot be stored (${reason})`);
+    if (s.takeover?.opened) {
+      s.log('error', 'after a restart this node would be a standby');
+      becomeActive(s, s.takeover, nowMs);
+    }
     if (s.phase !== 'takingOver') return;
     s.phase = 'steady';
     s.takeover = undefined;
@@ -360,9 +370,9 @@ export class Replica {
     if (name === 'claim') this.state.report = undefined;
   }
 
-  onMark(name: 'opened' | 'parked', nowMs: number): void {
+  onMark(name: 'opened' | 'parked'): void {
     if (name === 'parked') this.state.read('final');
-    else onOpened(this.state, nowMs);
+    else onOpened(this.state);
   }
 
   #onGone(id: Omit<SaId, 'mark'>, mark: SaId['mark'] | undefined): void {
@@ -372,6 +382,7 @@ export class Replica {
     const record = s.sas.find(whole);
     if (record === undefined) return;
     if (s.role === 'active') drop(s, record);
-    else record.installed = false; // what expires on a standby is no business of the active
+    // What goes on a standby is no business of the active. It may be this node's own doing, and the SA put in anew since: look.
+    else s.readSa(record.id, record.handle);
   }
 }

@@ -90,20 +90,25 @@ export function withCounters({ sa, counters }: Pick<SaRecord, 'sa' | 'counters'>
   };
 }
 
+const END = 2 ** 32 - 1;
+
+/** The number of an SA that cannot send, see `parked`: it says nothing of what was sent. */
+export function isParked({ oseq, oseqHi }: Counters): boolean {
+  return oseq === END && (oseqHi === 0 || oseqHi === END);
+}
+
 /** Takes over counters that are ahead, never ones that are behind (S3). A parked number is not a number. True if anything moved. */
 export function takeHigher({ counters }: SaRecord, other: Counters): boolean {
-  const end = 2 ** 32 - 1;
-  const isParked = other.oseq === end && (other.oseqHi === 0 || other.oseqHi === end);
   let moved = false;
   if (
-    !isParked &&
+    !isParked(other) &&
     (other.oseqHi > counters.oseqHi || (other.oseqHi === counters.oseqHi && other.oseq > counters.oseq))
   ) {
     counters.oseq = other.oseq;
     counters.oseqHi = other.oseqHi;
     moved = true;
   }
-  if (other.seq === end && (other.seqHi === 0 || other.seqHi === end)) {
+  if (other.seq === END && (other.seqHi === 0 || other.seqHi === END)) {
     // Shut, see `shut`.
   } else if (other.seqHi > counters.seqHi || (other.seqHi === counters.seqHi && other.seq > counters.seq)) {
     counters.seq = other.seq;

@@ -34,6 +34,8 @@ export interface Takeover {
   readonly unseenMs: number;
   failed: number;
   retried: boolean;
+  /** Every position is written; the role is being stored. */
+  opened: boolean;
 }
 
 /** Full readings asked for at a time: one that is being carried out and one that sees what changed after it began. */
@@ -81,9 +83,18 @@ export class State {
   /** How the takeover went; told once the addresses are claimed. */
   report: TakeoverReport | undefined;
   /** Active: what the counters were when the node was last read during a handover, and until when quiet is waited for. */
-  drain: { readonly untilMs: number; before: Map<number, Counters> | undefined; shuts: number } | undefined;
+  drain:
+    | {
+        readonly untilMs: number;
+        before: Map<number, Counters> | undefined;
+        shuts: number;
+        readonly shut: Set<SaRecord>;
+      }
+    | undefined;
   /** Active: why the handover under way is not to be finished. */
   abandoned: string | undefined;
+  /** This node has just handed over, and the other one has not said yet that it is active. */
+  resigned = false;
   /** The operator of this node wants it demoted. */
   demoteAsked = false;
   /** The promotion under way was offered by the active, not asked for here. */
@@ -93,6 +104,8 @@ export class State {
   stalePolicies: Set<string> | undefined;
   /** Active: number of the latest snapshot; an older one that is still being sent stops. */
   snapshots = 0;
+  /** Active: the latest snapshot has not been sent to its end. */
+  sending = false;
   /** Readings of the whole kernel that are asked for and have not come: until then the account may lack what events did not say. */
   resyncsPending = 0;
   /** Readings of any kind under way, and what events said meanwhile: a reading that began before them must not undo them (S3). */

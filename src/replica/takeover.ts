@@ -4,7 +4,8 @@ import type { Reading, TakeoverReport, Write } from './effects.ts';
 import { deleteSa, newSa, putPolicy, sameSa, setCounters } from './install.ts';
 import { switchoverPosition, takeoverPosition } from './plan.ts';
 import { claim } from './reign.ts';
-import { countersOf, type SaRecord, takeHigher } from './sa.ts';
+import { countersOf, isParked, type SaRecord, takeHigher } from './sa.ts';
+import { selectsSa } from './select.ts';
 import { type State, type Takeover, write } from './state.ts';
 
 /** A standby becomes the active: a new term on disk, then every SA at its new position, then the addresses. */
@@ -13,8 +14,18 @@ export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): 
   const unseenMs = kind === 'switchover' ? 0 : Math.max(0, nowMs - (s.provenMs ?? 0));
   s.phase = 'takingOver';
   const term = Math.max(s.term, s.peer?.term ?? 0) + 1;
-  s.takeover = { kind, startedMs: nowMs, unseenMs, term, positions: new Map(), failed: 0, retried: false };
-  s.emit({ type: 'persist', durable: { term, role: 'active' } });
+  s.takeover = {
+    kind,
+    startedMs: nowMs,
+    unseenMs,
+    term,
+    positions: new Map(),
+    failed: 0,
+    retried: false,
+    opened: false,
+  };
+  // Not as active yet: a daemon that dies before its SAs are open must not come back as if they were.
+  s.emit({ type: 'persist', durable: { term, role: 'standby' } });
 }
 
 /** The new term is on disk: from now on it holds, here and, as soon as it hears of it, on the old active. */
@@ -33,13 +44,24 @@ export function open(s: State, reading: Reading): void {
   s.nextHandle = 1;
   for (const record of s.sas) s.sas.rename(record, s.nextHandle++);
   const here = new Set<SaRecord>();
+  const writes: Write[] = [];
   for (const sa of reading.sas) {
     const record = s.sas.find(saIdOf(sa));
-    if (record === undefined || !sameSa(sa, record.sa)) continue;
+    if (record === undefined) {
+      // From an account that this node's replica has no more: it cannot send, and what it lets in may have been let in before (S2).
+      if (selectsSa(s.settings.selection, sa) && isParked(countersOf(sa)))
+        writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
+      continue;
+    }
+    if (!sameSa(sa, record.sa)) continue;
     here.add(record);
     takeHigher(record, countersOf(sa));
   }
-  const writes: Write[] = [];
+  if (writes.length > 0)
+    s.log(
+      'warn',
+      `${writes.length} SAs of which only an old copy was here are removed; their key manager must make new ones`,
+    );
   for (const record of s.sas) {
     const position =
       takeover.kind === 'switchover'
@@ -55,11 +77,12 @@ export function open(s: State, reading: Reading): void {
 }
 
 /** All positions are written. SAs that were missing or in the way are put in anew, once; then this node is the active. */
-export function onOpened(s: State, nowMs: number): void {
+export function onOpened(s: State): void {
   const { takeover } = s;
   if (takeover === undefined) return;
   if (takeover.failed === 0 || takeover.retried) {
-    becomeActive(s, takeover, nowMs);
+    takeover.opened = true;
+    s.emit({ type: 'persist', durable: { term: s.term, role: 'active' } });
     return;
   }
   takeover.retried = true;
@@ -76,7 +99,7 @@ export function onOpened(s: State, nowMs: number): void {
   s.emit({ type: 'mark', name: 'opened' });
 }
 
-function becomeActive(s: State, takeover: Takeover, nowMs: number): void {
+export function becomeActive(s: State, takeover: Takeover, nowMs: number): void {
   const { kind, positions, failed, unseenMs, startedMs } = takeover;
   const all = [...positions.values()];
   for (const record of s.sas) {

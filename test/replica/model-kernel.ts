@@ -258,6 +258,7 @@ export class ModelKernel {
     }
     if (ltimeVal) Object.assign(state, ltimeVal);
     if (replayThresh !== undefined) state.thresholdPackets = replayThresh;
+    if (esn || plain) this.#remember(state);
     const event = this.#aevent(state, AeFlag.CU);
     this.#say(event);
     return 0;

@@ -56,9 +56,9 @@ describe('full account', () => {
   it('leaves alone the SAs and policies that protect the link, on both nodes', () => {
     const world = new World();
     const link = sa(0x777, { daddr: '192.0.2.2', saddr: '192.0.2.1' });
-    const guard = policy('10.8.0.0');
-    const [tmpl] = guard.attributes.tmpl ?? [];
-    if (tmpl) guard.attributes.tmpl = [{ ...tmpl, saddr: address('192.0.2.1') }];
+    const { body, attributes } = policy('10.8.0.0');
+    const tmpl = attributes.tmpl?.map((t) => ({ ...t, saddr: address('192.0.2.1') })) ?? [];
+    const guard = { body, attributes: { tmpl } };
     world.a.kernel.add(link);
     world.a.kernel.execute({ kind: 'NEWPOLICY', ...guard });
     world.begin();

@@ -162,7 +162,7 @@ export class TestNode {
         }
         break;
       case 'persist':
-        if (this.diskFault !== undefined) replica.onPersistFailed(this.diskFault);
+        if (this.diskFault !== undefined) replica.onPersistFailed(this.diskFault, nowMs);
         else {
           this.disk = effect.durable;
           replica.onPersisted(effect.durable, nowMs);
@@ -178,7 +178,7 @@ export class TestNode {
         this.#world.nowMs += effect.ms;
         break;
       case 'mark':
-        replica.onMark(effect.name, nowMs);
+        replica.onMark(effect.name);
         break;
       case 'promoted':
         this.answers.push({ promoted: effect.report });
@@ -306,6 +306,12 @@ export class World {
   settle(): this {
     for (let steps = 0; this.round(); steps++) if (steps > STEPS_MAX) throw new Error('the nodes do not come to rest');
     return this;
+  }
+
+  until(done: () => boolean): void {
+    for (let steps = 0; !done(); steps++) {
+      if (!this.round() || steps > STEPS_MAX) throw new Error('that does not happen');
+    }
   }
 
   /** Time passes: timers of SAs and nodes run, and what follows from them happens. */
