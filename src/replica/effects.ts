@@ -29,7 +29,8 @@ export interface Durable {
 }
 
 export interface TakeoverReport {
-  readonly kind: 'takeover' | 'switchover';
+  /** `none`: the node was active already. */
+  readonly kind: 'takeover' | 'switchover' | 'none';
   readonly role: Role;
   readonly term: number;
   readonly sas: number;

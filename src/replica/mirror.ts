@@ -12,7 +12,7 @@ import {
   setCounters,
   updateSa,
 } from './install.ts';
-import { parked } from './plan.ts';
+import { canBeParked, parked } from './plan.ts';
 import { newRate, noteRate } from './rate.ts';
 import { countersOf, type SaRecord, type Thresholds } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
@@ -68,7 +68,7 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
 
 function takeIn(s: State, handle: number, sa: Sa, thresholds: Thresholds, nowMs: number): void {
   const known = s.sas.find(saIdOf(sa));
-  const immediate = s.settings.install === 'immediate';
+  const immediate = s.settings.install === 'immediate' && canBeParked(sa);
   if (known && sameSa(known.sa, sa)) {
     const limits = !sameLimits(known.sa, sa);
     s.staleSas?.delete(known);

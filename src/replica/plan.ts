@@ -1,4 +1,5 @@
-import { SaDir } from '../xfrm/index.ts';
+import type { Sa } from '../client/index.ts';
+import { IpProto, SaDir, SaExtraFlag } from '../xfrm/index.ts';
 import { packetsWithin } from './rate.ts';
 import { type Counters, directionOf, replayWindowOf, type SaRecord } from './sa.ts';
 
@@ -36,7 +37,7 @@ const TWO_32 = 0x1_0000_0000;
 /** K = SKIP_FACTOR x U: the bound is doubled, as numbers cost nothing and a reused one costs everything. */
 const SKIP_FACTOR = 2;
 /** A receiver infers the upper half of an extended number; one jump must stay far below 2^32 (RFC 4303, appendix A2). */
-const JUMP_MAX = 2 ** 31;
+export const JUMP_MAX = 2 ** 31;
 /** 32-bit numbers left below which an SA is not opened again. */
 const MARGIN = 1024;
 
@@ -121,6 +122,11 @@ export function parked({ sa, counters }: Stated): Counters {
     oseq: end,
     oseqHi: sa.attributes.replayEsnVal === undefined || (sa.body.flags & ESN) === 0 ? 0 : end,
   };
+}
+
+/** An SA whose numbers may wrap goes on at their end, and IPCOMP has none: such an SA is kept out of a standby's kernel. */
+export function canBeParked({ body, attributes }: Sa): boolean {
+  return body.id.proto !== IpProto.COMP && ((attributes.saExtraFlags ?? 0) & SaExtraFlag.OSEQ_MAY_WRAP) === 0;
 }
 
 /** Counters of an SA that is used here no more: it cannot send, and every number that comes in is below a closed window. */

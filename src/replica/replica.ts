@@ -19,7 +19,7 @@ import { applyCounters, installing, onAccount, onCollision, reconcile } from './
 import { claim, onHello, stepDown } from './reign.ts';
 import { saKey, type Thresholds } from './sa.ts';
 import { type ReplicaSettings, State } from './state.ts';
-import { becomeActive, beginTakeover, onOpened, onTermStored, open } from './takeover.ts';
+import { becomeActive, beginTakeover, noTakeover, onOpened, onTermStored, open } from './takeover.ts';
 
 const EEXIST = 17;
 const ESRCH = 3;
@@ -277,8 +277,8 @@ export class Replica {
   /** Makes this node active: planned if the active is there, a takeover if not. `force` takes over from an active that is there. */
   promote(nowMs: number, { force }: { readonly force: boolean }): void {
     const s = this.state;
-    if (s.role === 'active') s.refuse('this node is active already');
-    else if (s.phase !== 'steady') s.refuse(`this node is busy (${s.phase}); try again in a moment`);
+    if (s.phase !== 'steady') s.refuse(`this node is busy (${s.phase}); try again in a moment`);
+    else if (s.role === 'active') s.emit({ type: 'promoted', report: noTakeover(s) });
     else if (!s.complete && !force) {
       s.refuse(
         'this standby is not complete: it would take over only a part of the SAs; use --force if that is better than none',

@@ -2,7 +2,7 @@ import { saIdOf } from '../client/index.ts';
 import { streamSnapshot } from './account.ts';
 import type { Reading, TakeoverReport, Write } from './effects.ts';
 import { deleteSa, newSa, putPolicy, sameSa, setCounters } from './install.ts';
-import { switchoverPosition, takeoverPosition } from './plan.ts';
+import { JUMP_MAX, switchoverPosition, takeoverPosition } from './plan.ts';
 import { claim } from './reign.ts';
 import { countersOf, isParked, type SaRecord, takeHigher } from './sa.ts';
 import { selectsSa } from './select.ts';
@@ -125,6 +125,11 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
     skipMax: all.reduce((most, p) => Math.max(most, p.skip), 0),
     closedMax: all.reduce((most, p) => Math.max(most, p.closed), 0),
   };
+  if (report.skipMax >= JUMP_MAX)
+    s.log(
+      'warn',
+      `nothing was known of the old active for ${Math.round(unseenMs / 1000)} s: the skip is at its limit, re-key`,
+    );
   if (exhausted > 0) s.log('error', `${exhausted} SAs have no sequence numbers left and cannot send: re-key them`);
   s.log(failed > 0 ? 'error' : 'info', `active in term ${s.term}`, report);
   s.report = report;
@@ -133,4 +138,10 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
   s.read('resync');
   s.sendHello();
   if (s.peer?.role === 'standby') streamSnapshot(s);
+}
+
+/** What `promote` answers on a node that is active already: that is no failure for a script that makes sure. */
+export function noTakeover({ term, sas }: State): TakeoverReport {
+  const none = { failed: 0, exhausted: 0, takeoverMs: 0, unseenMs: 0, skipMax: 0, closedMax: 0 };
+  return { kind: 'none', role: 'active', term, sas: sas.size, ...none };
 }

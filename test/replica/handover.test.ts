@@ -165,13 +165,19 @@ describe('a switchover that does not happen', () => {
   });
 
   it.each([
-    ['promote on the active', (w: World) => w.promote(w.a), 'active already'],
     ['demote on the standby', (w: World) => w.demote(w.b), 'not active'],
     ['demote without a standby', (w: World) => w.demote(alone(w)), '--force'],
   ])('%s', (_, ask, words) => {
     const world = pair();
     expect(refusal(ask(world))).toContain(words);
     expect(world.a.state.role).toBe('active');
+  });
+
+  it('promote on the active: there is nothing to do, which is no failure', () => {
+    const world = pair();
+    const term = world.a.state.term;
+    expect(world.promote(world.a)).toMatchObject([{ promoted: { kind: 'none', term, sas: 2 } }]);
+    expect([world.a.state.role, world.a.state.term, world.b.state.role]).toEqual(['active', term, 'standby']);
   });
 
   it('while the standby is being brought up to date', () => {
