@@ -58,9 +58,13 @@ function command(program: Command, name: string, description: string): Command {
     .option('--json', 'print JSON');
 }
 
+/** What a change of roles takes beside waiting for the other node and the hooks: reading and writing every SA. */
+const CHANGE_MS = 60_000;
+
 async function call({ config: path }: Options, request: ControlRequest): Promise<object> {
-  const config = await readConfig(path);
-  return callControl(config.node.control, request);
+  const { node, takeover, hooks } = await readConfig(path);
+  if (request.command !== 'promote' && request.command !== 'demote') return callControl(node.control, request);
+  return callControl(node.control, request, takeover.handover_timeout_ms + 2 * hooks.timeout_ms + CHANGE_MS);
 }
 
 async function show({ json }: Options, result: object): Promise<void> {

@@ -8,6 +8,8 @@ const WAITING_MAX = 1 << 20;
 
 /** Above this many the other side does not keep up: it is let go, and gets a whole account when it comes back. */
 const UNSENT_MAX = 64 << 20;
+/** Bytes of a frame's first field: a wrong length is refused before anything else comes. */
+const LENGTH = 4;
 /** What still waits when a connection is closed may take this long. */
 const LINGER_MS = 1_000;
 
@@ -25,6 +27,8 @@ export class Connection {
   readonly #events: ConnectionEvents;
   #pieces: Uint8Array[] = [];
   #received = 0;
+  /** Bytes that the next step takes: pieces of a long frame are put together once, not with every piece. */
+  #needed = LENGTH;
   #closed = false;
 
   constructor(socket: TLSSocket, events: ConnectionEvents) {
@@ -99,16 +103,20 @@ export class Connection {
   #onData(bytes: Buffer): void {
     this.#pieces.push(bytes);
     this.#received += bytes.length;
+    if (this.#received < this.#needed) return;
+    const all = this.#pieces.length === 1 ? bytes : Buffer.concat(this.#pieces);
     let at = 0;
-    let all: Uint8Array | undefined;
-    while (!this.#closed && this.#received - at >= 4) {
-      all ??= this.#pieces.length === 1 ? (this.#pieces[0] as Uint8Array) : Buffer.concat(this.#pieces);
+    this.#needed = LENGTH;
+    while (!this.#closed && all.length - at >= LENGTH) {
       const length = new DataView(all.buffer, all.byteOffset + at).getUint32(0) + 4;
       if (length < FRAME_HEADER || length > FRAME_MAX) {
         this.#fault(new LinkError('ERR_FRAME', `a frame of ${length} bytes`));
         return;
       }
-      if (this.#received - at < length) break;
+      if (all.length - at < length) {
+        this.#needed = length;
+        break;
+      }
       try {
         this.#events.onFrame(decodeFrame(all.subarray(at, at + length)));
       } catch (error) {
@@ -118,10 +126,8 @@ export class Connection {
       }
       at += length;
     }
-    if (all !== undefined) {
-      this.#pieces = at < all.length ? [all.subarray(at)] : [];
-      this.#received -= at;
-    }
+    this.#pieces = at < all.length ? [all.subarray(at)] : [];
+    this.#received = all.length - at;
   }
 
   #fault(error: LinkError): void {

@@ -133,6 +133,9 @@ export class Link {
       );
       server.listen(listen.port, listen.host, resolve);
     });
+    // No descriptor left for another connection: the other node tries again.
+    server.removeAllListeners('error');
+    server.on('error', (error) => this.#say(`cannot take a connection: ${error.message}`));
   }
 
   /** Nobody who holds connections open without a handshake keeps the other node out. */

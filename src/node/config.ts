@@ -1,4 +1,4 @@
-import { access, readFile, stat } from 'node:fs/promises';
+import { access, constants, readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
 import { z } from 'zod';
@@ -23,7 +23,11 @@ const endpoint = z.string().transform((text, ctx): Endpoint => {
 });
 
 const name = z.string().regex(/^[A-Za-z0-9_.-]{1,63}$/, 'must be 1 to 63 letters, digits, dots, dashes or underscores');
-const file = z.string().min(1).max(4096);
+const file = z
+  .string()
+  .min(1)
+  .max(4096)
+  .regex(/^[^\0]*$/, 'must not have a NUL in it');
 const ms = (fallback: number, max = 600_000): z.ZodDefault<z.ZodNumber> =>
   z.number().int().min(1).max(max).default(fallback);
 const u32 = z.number().int().min(0).max(0xffff_ffff);
@@ -134,10 +138,14 @@ export function parseConfig(text: string, path: string): Config {
     if (!(error instanceof TomlError)) throw error;
     throw new ConfigError(`${path}:${error.line}:${error.column}: ${error.message.split('\n')[0]}`);
   }
-  const result = schema.safeParse(raw);
+  const result = schema.safeParse(raw, { error: wording });
   if (!result.success) throw new ConfigError(`${path}: ${result.error.issues.map(issueText).join('; ')}`);
   const config = result.data;
   if (config.node.name === config.peer.name) throw new ConfigError(`${path}: peer.name must differ from node.name`);
+  if (config.link.timeout_ms < 2 * config.link.ping_ms)
+    throw new ConfigError(
+      `${path}: link.timeout_ms must be at least twice link.ping_ms, or a node that is there counts as gone`,
+    );
   const base = dirname(resolve(path));
   const at = (p: string): string => resolve(base, p);
   const { claim, release } = config.hooks;
@@ -149,6 +157,29 @@ export function parseConfig(text: string, path: string): Config {
     log: { ...config.log, ...(config.log.file ? { file: at(config.log.file) } : {}) },
   };
 }
+
+/** For people who write TOML, not TypeScript. */
+function wording(issue: z.core.$ZodRawIssue): string | undefined {
+  if (issue.code === 'invalid_type') {
+    const expected = TOML_TYPES[issue.expected] ?? issue.expected;
+    return issue.input === undefined ? 'is missing' : `must be ${expected}`;
+  }
+  if (issue.input === undefined) return 'is missing';
+  if (issue.code === 'invalid_value')
+    return `must be ${issue.values.map((value) => `"${String(value)}"`).join(' or ')}`;
+  if (issue.code === 'too_small') return `must be at least ${issue.minimum}`;
+  if (issue.code === 'too_big') return `must be at most ${issue.maximum}`;
+  return undefined;
+}
+
+const TOML_TYPES: Readonly<Record<string, string>> = {
+  string: 'a string',
+  int: 'a whole number',
+  number: 'a whole number',
+  boolean: 'true or false',
+  array: 'an array',
+  object: 'a table',
+};
 
 function issueText(issue: z.core.$ZodIssue): string {
   const where = issue.path.join('.');
@@ -165,8 +196,14 @@ export async function checkHooks(config: Config): Promise<void> {
   for (const which of ['claim', 'release'] as const) {
     const path = config.hooks[which];
     if (path === undefined) continue;
-    await access(path, 1 /* X_OK */).catch((cause: Error) => {
-      throw new ConfigError(`hooks.${which}: ${path} cannot be run (${cause.message})`, { cause });
-    });
+    const remedy = 'make it an executable file, or remove the key';
+    try {
+      await access(path, constants.X_OK);
+    } catch (cause) {
+      throw new ConfigError(`hooks.${which}: ${path} cannot be run (${(cause as Error).message}); ${remedy}`, {
+        cause,
+      });
+    }
+    if (!(await stat(path)).isFile()) throw new ConfigError(`hooks.${which}: ${path} is no file; ${remedy}`);
   }
 }

@@ -15,8 +15,11 @@ export class ControlError extends Error {
 
 const ANSWER_MAX = 256 << 20;
 
+/** How long an answer may take that the daemon has at hand. */
+const ANSWER_MS = 10_000;
+
 /** Sends one command to the daemon behind a control socket. @throws ControlError */
-export function callControl(path: string, request: ControlRequest, timeoutMs = 120_000): Promise<object> {
+export function callControl(path: string, request: ControlRequest, timeoutMs = ANSWER_MS): Promise<object> {
   return new Promise((resolve, reject) => {
     const pieces: Buffer[] = [];
     let bytes = 0;

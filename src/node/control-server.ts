@@ -6,6 +6,8 @@ import { CONTROL_LINE_MAX, type ControlAnswer, controlRequest } from './control-
 const CONNECTIONS_MAX = 32;
 /** A caller that says nothing, or does not take its answer, is not waited for. */
 const IDLE_MS = 30_000;
+/** sockaddr_un.sun_path, with its end. A longer path would be cut off and the socket lie elsewhere. */
+const SOCKET_PATH_MAX = 107;
 
 type Parsed = import('zod').output<typeof controlRequest>;
 export type ControlHandler = (request: Parsed) => Promise<ControlAnswer>;
@@ -17,12 +19,20 @@ export interface ControlServer {
 
 /** Listens on a Unix socket with mode 0600. @throws Error if another daemon answers there, or something else is in its place */
 export async function openControl(path: string, handle: ControlHandler): Promise<ControlServer> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  if (Buffer.byteLength(path) > SOCKET_PATH_MAX)
+    throw new Error(`node.control: ${path} is longer than the ${SOCKET_PATH_MAX} bytes that a socket's path can have`);
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 }).catch((cause: Error) => {
+    throw new Error(`node.control: cannot make the folder ${dirname(path)}: ${cause.message}`, { cause });
+  });
   const there = await lstat(path).catch(() => undefined);
   if (there !== undefined) {
     if (!there.isSocket())
       throw new Error(`node.control: ${path} is there and is no socket; remove it or choose another path`);
-    if (await answers(path)) throw new Error(`another xfrmsync daemon already answers on ${path}`);
+    if (await answers(path))
+      throw new Error(
+        `another xfrmsync daemon already answers on ${path}: stop it first, or choose another node.control`,
+      );
+    // What cannot be removed is in the way of listening, which says so.
     await unlink(path).catch(() => {});
   }
   const sockets = new Set<Socket>();
@@ -43,6 +53,9 @@ export async function openControl(path: string, handle: ControlHandler): Promise
   } finally {
     process.umask(before);
   }
+  server.removeAllListeners('error');
+  // No descriptor left for another caller: it is told that nobody answers.
+  server.on('error', () => {});
   await chmod(path, 0o600);
   return {
     close() {
@@ -62,7 +75,8 @@ function answers(path: string): Promise<boolean> {
       socket.destroy();
       resolve(true);
     });
-    socket.once('error', () => resolve(false));
+    // A daemon whose queue is full is there all the same, and so is one that only another user may ask.
+    socket.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code !== 'ECONNREFUSED' && code !== 'ENOENT'));
   });
 }
 

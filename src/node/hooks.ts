@@ -1,4 +1,5 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
 import type { Config } from './config.ts';
 
 /** What a program says on standard error is kept up to here; the last line of it is shown. */
@@ -21,11 +22,20 @@ export function runHook(config: Config, name: 'claim' | 'release', term: number)
   const { timeout_ms: timeoutMs } = config.hooks;
   return new Promise((resolve) => {
     // A process group of its own, so that its children end with it.
-    const child = spawn(path, [], { env, detached: true, stdio: ['ignore', 'ignore', 'pipe'] });
+    let child: ChildProcess;
+    try {
+      child = spawn(path, [], { env, detached: true, stdio: ['ignore', 'ignore', 'pipe'] });
+    } catch (error) {
+      // No memory, for one.
+      resolve(`${path}: ${(error as Error).message}`);
+      return;
+    }
+    // Without a descriptor left there is none, and `error` follows.
+    const stderr: Readable | null | undefined = child.stderr;
     let said = '';
     const done = (how: string | undefined): void => {
       clearTimeout(timer);
-      child.stderr.destroy();
+      stderr?.destroy();
       const last = said.trim().split('\n').at(-1)?.slice(0, 200) ?? '';
       resolve(how === undefined ? undefined : `${path}: ${how}${last === '' ? '' : `: ${last}`}`);
     };
@@ -33,7 +43,7 @@ export function runHook(config: Config, name: 'claim' | 'release', term: number)
       if (child.pid !== undefined) killGroup(child.pid);
       done(`took longer than ${timeoutMs} ms`);
     }, timeoutMs);
-    child.stderr.on('data', (bytes: Buffer) => {
+    stderr?.on('data', (bytes: Buffer) => {
       said = (said + bytes.toString('utf8')).slice(-OUTPUT_MAX);
     });
     child.once('error', (error) => done(error.message));
@@ -42,7 +52,7 @@ export function runHook(config: Config, name: 'claim' | 'release', term: number)
       const how = status === null ? `ended by ${signal}` : `status ${status}`;
       // What it said last may still be in the pipe; a child that keeps the pipe open is not waited for.
       const told = setTimeout(done, 100, how);
-      child.stderr.once('end', () => {
+      stderr?.once('end', () => {
         clearTimeout(told);
         done(how);
       });

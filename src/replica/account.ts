@@ -1,4 +1,4 @@
-import { type Policy, type Sa, saIdOf } from '../client/index.ts';
+import { newAevent, type Policy, type Sa, saIdOf } from '../client/index.ts';
 import { AeFlag, type AeventCursor, type XfrmMessage } from '../xfrm/index.ts';
 import type { Reading } from './effects.ts';
 import type { Frame } from './frames.ts';
@@ -15,7 +15,7 @@ import {
   withCounters,
 } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
-import type { State } from './state.ts';
+import { type State, write } from './state.ts';
 
 /** The active's account of its own kernel: kept by events, told to the standby. */
 
@@ -142,6 +142,10 @@ function announce(s: State, record: SaRecord): void {
 export function onReadThresholds(s: State, handle: number, thresholds: Thresholds): void {
   const record = s.sas.byHandle(handle);
   if (record === undefined) return;
+  if (thresholds.packets === 0 && thresholds.timerMs === 0) {
+    // The kernel would never speak of this SA, and nothing that is computed at a takeover would be true of it.
+    s.write([write('thresholds', handle, newAevent(record.id, { replayThresh: KERNEL_THRESHOLDS.packets }))]);
+  }
   const { packets, timerMs } = record.thresholds;
   if (packets === thresholds.packets && timerMs === thresholds.timerMs) return;
   record.thresholds = thresholds;

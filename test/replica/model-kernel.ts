@@ -20,7 +20,6 @@ import { ESN_FLAG } from './sas.ts';
 
 const TWO_32 = 1n << 32n;
 const LOW = TWO_32 - 1n;
-const INFINITE = 0xffff_ffff_ffff_ffffn;
 
 export interface ModelSa {
   sa: Sa;
@@ -391,5 +390,3 @@ function directionIsClean({ saDir, replayVal, replayEsnVal: esn }: Sa['attribute
   if (saDir === SaDir.IN) return (replayVal?.oseq ?? 0) === 0 && (esn?.oseq ?? 0) === 0 && (esn?.oseqHi ?? 0) === 0;
   return true;
 }
-
-export const unlimited = INFINITE;

@@ -226,6 +226,16 @@ describe('changes', () => {
     expect(accountOf(a)).toEqual([saKey(id(0x102))]);
   });
 
+  it('an SA of which the kernel would never speak gets a threshold', () => {
+    const world = new World();
+    const { a, b } = world;
+    Object.assign(a.kernel.add(sa(0x101)), { thresholdPackets: 0, timerMs: 0 });
+    world.begin();
+    for (let i = 0; i < 10; i++) a.kernel.transmit(id(0x101));
+    world.settle();
+    expect(recordOf(b, id(0x101))).toMatchObject({ counters: { oseq: 10 }, thresholds: { packets: 2, timerMs: 0 } });
+  });
+
   it('values that somebody sets back by hand are not followed', () => {
     const world = pair();
     const { a, b } = world;

@@ -310,7 +310,7 @@ describe('safety', () => {
         for (const op of ops) game.play(op);
         game.end();
       }),
-      { numRuns: Number(process.env['XFRMSYNC_RUNS'] ?? 300) },
+      { numRuns: Number(process.env.XFRMSYNC_RUNS ?? 300) },
     );
   });
 

@@ -1,0 +1,98 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import type { Kernel } from '../../src/kernel/index.ts';
+import { callControl, checkHooks, initPair, readConfig, type Status, startNode } from '../../src/node/index.ts';
+import { freePort } from '../link/peers.ts';
+
+/** Real nodes over loopback TLS, on any kernel. */
+
+/** Asking often enough to be quick, seldom enough to leave the processor to the daemons. */
+const ASK_MS = 10;
+
+export class Cluster implements AsyncDisposable {
+  readonly directory: string;
+  readonly port: number;
+  readonly lines: Record<'a' | 'b', { level: number; msg: string }[]> = { a: [], b: [] };
+  readonly nodes: Partial<Record<'a' | 'b', Awaited<ReturnType<typeof startNode>>>> = {};
+
+  private constructor(directory: string, port: number) {
+    this.directory = directory;
+    this.port = port;
+  }
+
+  static async make(): Promise<Cluster> {
+    const directory = await mkdtemp(join(tmpdir(), 'xfrmsync-node-'));
+    const port = await freePort();
+    const nodes = ['a', 'b'].map((name) => ({ name, address: '127.0.0.1' }));
+    await initPair({ directory, cluster: 'test', nodes, port });
+    const cluster = new Cluster(directory, port);
+    for (const name of ['a', 'b'] as const)
+      await cluster.set(name, 'link', { ping_ms: 20, timeout_ms: 1000 }, 'hooks', { timeout_ms: 2000 });
+    return cluster;
+  }
+
+  file(name: 'a' | 'b', file = 'xfrmsync.toml'): string {
+    return join(this.directory, name, file);
+  }
+
+  /** Tables and keys to put in. */
+  async set(name: 'a' | 'b', ...changes: (string | Record<string, unknown>)[]): Promise<void> {
+    let text = await readFile(this.file(name), 'utf8');
+    for (let i = 0; i < changes.length; i += 2) {
+      const table = `[${changes[i]}]\n`;
+      if (!text.includes(table)) text += `\n${table}`;
+      for (const [key, value] of Object.entries(changes[i + 1] ?? {})) {
+        const line = `${key} = ${JSON.stringify(value)}\n`;
+        const [before, after] = text.split(table) as [string, string];
+        const end = after.search(/^\[/m);
+        const own = (end < 0 ? after : after.slice(0, end)).replace(new RegExp(`^${key} = .*\n`, 'm'), '');
+        text = before + table + line + own + (end < 0 ? '' : after.slice(end));
+      }
+    }
+    await writeFile(this.file(name), text);
+  }
+
+  async start(name: 'a' | 'b', kernel: Kernel): Promise<void> {
+    const config = await readConfig(this.file(name));
+    await checkHooks(config);
+    const log = pino({ level: 'debug' }, { write: (line) => void this.lines[name].push(JSON.parse(line)) });
+    this.nodes[name] = await startNode(config, kernel, log, '0.0.0');
+  }
+
+  async stop(name: 'a' | 'b'): Promise<void> {
+    await this.nodes[name]?.stop();
+    delete this.nodes[name];
+  }
+
+  control(name: 'a' | 'b', request: Parameters<typeof callControl>[1]): Promise<object> {
+    return callControl(this.file(name, 'control.sock'), request);
+  }
+
+  async status(name: 'a' | 'b', sas = false): Promise<Status> {
+    return (await this.control(name, { command: 'status', sas })) as Status;
+  }
+
+  async until(name: 'a' | 'b', right: (status: Status) => boolean): Promise<Status> {
+    for (;;) {
+      const status = await this.status(name);
+      if (right(status)) return status;
+      await new Promise((resolve) => setTimeout(resolve, ASK_MS));
+    }
+  }
+
+  /** Until the condition holds; the test's own time-out bounds it. */
+  async when(right: () => boolean): Promise<void> {
+    while (!right()) await new Promise((resolve) => setTimeout(resolve, ASK_MS));
+  }
+
+  said(name: 'a' | 'b', text: string): string[] {
+    return this.lines[name].map(({ msg }) => msg).filter((msg) => msg.includes(text));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const name of ['a', 'b'] as const) await this.stop(name);
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,281 @@
+import { readFileSync } from 'node:fs';
+import { chmod, writeFile } from 'node:fs/promises';
+import { connect as connectTls } from 'node:tls';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { saIdOf } from '../../src/client/index.ts';
+import { makeIdentity } from '../../src/link/index.ts';
+import { raw } from '../link/peers.ts';
+import { policy, sa } from '../replica/sas.ts';
+import { Cluster } from './daemons.ts';
+import { ModelDoor } from './model-door.ts';
+
+const id = (spi: number) => saIdOf(sa(spi));
+const [OUT, IN] = [0x101, 0x102];
+
+let unhandled: unknown[] = [];
+const onUnhandled = (reason: unknown): void => void unhandled.push(reason);
+beforeEach(() => {
+  unhandled = [];
+  process.on('unhandledRejection', onUnhandled);
+});
+afterEach(() => {
+  process.off('unhandledRejection', onUnhandled);
+  expect(unhandled).toEqual([]);
+});
+
+class Doors {
+  readonly a = new ModelDoor();
+  readonly b = new ModelDoor();
+
+  constructor() {
+    this.a.model.add(sa(OUT));
+    this.a.model.add(sa(IN));
+    this.a.model.execute({ kind: 'NEWPOLICY', ...policy('10.1.0.0') });
+    this.a.model.events = [];
+  }
+
+  transmit(name: 'a' | 'b', count: number): bigint[] {
+    const sent: bigint[] = [];
+    for (let i = 0; i < count; i++) {
+      const n = this[name].model.transmit(id(OUT));
+      if (n !== undefined) sent.push(n);
+    }
+    this[name].publish();
+    return sent;
+  }
+}
+
+async function running(cluster: Cluster, doors = new Doors()): Promise<Doors> {
+  await cluster.start('a', doors.a);
+  await cluster.start('b', doors.b);
+  await cluster.until('b', (s) => s.complete && s.unseenMs !== null);
+  return doors;
+}
+
+describe('two daemons', () => {
+  it('replicate SAs, policies and counters', async () => {
+    await using cluster = await Cluster.make();
+    const doors = await running(cluster);
+    await cluster.when(() => doors.b.model.sas.size === 2 && doors.b.model.policies.size === 1);
+    expect([...doors.b.model.sas.keys()]).toEqual([...doors.a.model.sas.keys()]);
+    doors.transmit('a', 50);
+    await cluster.when(() => doors.b.model.get(id(OUT))?.packets === 50n);
+    expect((await cluster.status('b', true)).list?.[0]?.oseq).toBe(50);
+    doors.a.model.add(sa(0x103));
+    doors.a.model.delete(id(IN));
+    doors.a.publish();
+    await cluster.until('b', (s) => s.sas === 2);
+    await cluster.when(() => doors.b.model.get(id(IN)) === undefined && doors.b.model.get(id(0x103)) !== undefined);
+  });
+
+  it('switch over and back, exactly, with the hooks in order', async () => {
+    await using cluster = await Cluster.make();
+    const journal = `${cluster.directory}/journal`;
+    await writeFile(
+      `${cluster.directory}/hook.sh`,
+      `#!/bin/sh\necho "$XFRMSYNC_NODE $XFRMSYNC_ROLE $XFRMSYNC_TERM" >> ${journal}\n`,
+    );
+    await chmod(`${cluster.directory}/hook.sh`, 0o755);
+    for (const name of ['a', 'b'] as const)
+      await cluster.set(name, 'hooks', { claim: '../hook.sh', release: '../hook.sh' });
+    const doors = await running(cluster);
+    doors.transmit('a', 7);
+    expect(await cluster.control('b', { command: 'promote' })).toMatchObject({
+      kind: 'switchover',
+      term: 2,
+      failed: 0,
+    });
+    expect(doors.transmit('a', 1)).toEqual([]);
+    expect(doors.transmit('b', 1)).toEqual([9n]);
+    await cluster.until('a', (s) => s.complete && s.term === 2);
+    expect(await cluster.control('b', { command: 'demote' })).toEqual({ role: 'standby', term: 2 });
+    await cluster.until('a', (s) => s.role === 'active' && s.term === 3);
+    expect(doors.transmit('a', 1)).toEqual([11n]);
+    await cluster.when(() => readFileSync(journal, 'utf8').includes('a active 3'));
+    expect(readFileSync(journal, 'utf8').trim().split('\n')).toEqual([
+      'a active 1',
+      'a standby 1',
+      'b active 2',
+      'b standby 2',
+      'a active 3',
+    ]);
+  });
+
+  it('one dies without a word, the other takes over when it is told to', async () => {
+    await using cluster = await Cluster.make();
+    const doors = await running(cluster);
+    const sent = doors.transmit('a', 1000);
+    await cluster.stop('a');
+    doors.a.model.sas.clear();
+    await cluster.until('b', (s) => !s.peer.connected);
+    expect(await cluster.control('b', { command: 'promote' })).toMatchObject({ kind: 'takeover', term: 2, sas: 2 });
+    const [next] = doors.transmit('b', 1);
+    expect(next).toBeGreaterThan(sent.at(-1) as bigint);
+    await cluster.start('a', doors.a);
+    await cluster.until('a', (s) => s.role === 'standby' && s.term === 2 && s.complete);
+    expect(doors.transmit('a', 1)).toEqual([]);
+  });
+
+  it("a release hook that takes longer than the link's time-out does not break the link", async () => {
+    await using cluster = await Cluster.make();
+    await writeFile(`${cluster.directory}/slow.sh`, '#!/bin/sh\nsleep 1.5\n');
+    await chmod(`${cluster.directory}/slow.sh`, 0o755);
+    await cluster.set('a', 'hooks', { release: '../slow.sh' });
+    await running(cluster);
+    expect(await cluster.control('b', { command: 'promote' })).toMatchObject({ kind: 'switchover' });
+    expect(cluster.said('b', 'is down')).toEqual([]);
+  });
+
+  it('a release hook that hangs, with a child that keeps its output open: the active goes on', async () => {
+    await using cluster = await Cluster.make();
+    await writeFile(`${cluster.directory}/hang.sh`, '#!/bin/sh\ntrap "" TERM\nsleep 600 &\nwait\nsleep 600\n');
+    await chmod(`${cluster.directory}/hang.sh`, 0o755);
+    await cluster.set('a', 'hooks', { release: '../hang.sh', timeout_ms: 300 });
+    const doors = await running(cluster);
+    await expect(cluster.control('b', { command: 'promote' })).rejects.toThrow(/took longer than 300 ms/);
+    expect((await cluster.status('a')).role).toBe('active');
+    expect(doors.transmit('a', 1)).toEqual([1n]);
+  });
+
+  it('both standbys: connected for longer than the time-out, and it is said that nobody forwards', async () => {
+    await using cluster = await Cluster.make();
+    await running(cluster);
+    await cluster.stop('b');
+    await cluster.until('a', (s) => !s.peer.connected);
+    await cluster.control('a', { command: 'demote', force: true });
+    await cluster.start('b', new ModelDoor());
+    await cluster.until('b', (s) => s.peer.connected);
+    const since = performance.now();
+    await cluster.when(() => performance.now() - since > 1500);
+    expect((await cluster.status('b')).peer.connected).toBe(true);
+    expect(cluster.said('b', 'nobody forwards')).toHaveLength(1);
+    expect(cluster.said('a', 'is down')).toHaveLength(1);
+  });
+
+  it('of two clusters: both say so, nothing is replicated, and the log is not filled', async () => {
+    await using cluster = await Cluster.make();
+    await cluster.set('b', 'node', { cluster: 'other' });
+    const doors = new Doors();
+    await cluster.start('a', doors.a);
+    await cluster.start('b', doors.b);
+    await cluster.when(
+      () => cluster.said('a', 'cluster "other"').length > 0 && cluster.said('b', 'cluster "test"').length > 0,
+    );
+    const since = performance.now();
+    await cluster.when(() => performance.now() - since > 1000);
+    expect(doors.b.model.sas.size).toBe(0);
+    expect((await cluster.status('b')).complete).toBe(false);
+    expect(cluster.lines.a.length + cluster.lines.b.length).toBeLessThan(12);
+  });
+
+  it('with a pin that is another one: turned away, and nothing is lost', async () => {
+    await using cluster = await Cluster.make();
+    const { pin } = await makeIdentity('x');
+    await cluster.set('a', 'peer', { pin });
+    const doors = new Doors();
+    await cluster.start('a', doors.a);
+    await cluster.start('b', doors.b);
+    await cluster.when(() => cluster.said('a', 'turned away').length > 0);
+    expect(cluster.said('a', pin)).toHaveLength(1);
+    expect((await cluster.status('b')).sas).toBe(0);
+    expect(doors.a.model.sas.size).toBe(2);
+  });
+
+  it('garbage on the port: one line, and the other node still connects', async () => {
+    await using cluster = await Cluster.make();
+    const doors = new Doors();
+    await cluster.start('a', doors.a);
+    const { socket, closed } = await raw(cluster.port);
+    socket.write('GET / HTTP/1.0\r\n\r\n');
+    await closed;
+    const tls = connectTls({ host: '127.0.0.1', port: cluster.port, rejectUnauthorized: false });
+    tls.on('error', () => {});
+    await new Promise<void>((resolve) => tls.once('close', () => resolve()));
+    await cluster.start('b', doors.b);
+    await cluster.until('b', (s) => s.complete);
+    expect(cluster.said('a', 'attempt failed')).toHaveLength(1);
+    expect(cluster.lines.a.filter(({ level }) => level >= 50)).toEqual([]);
+  });
+
+  it('commands while a daemon starts are refused, and do not disturb the start', async () => {
+    await using cluster = await Cluster.make();
+    const doors = new Doors();
+    let release: () => void = () => {};
+    const gate = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const slow = new ModelDoor();
+    const opened = slow.open.bind(slow);
+    let sockets = 0;
+    slow.open = async (options) => {
+      const socket = await opened(options);
+      // The first one is for requests: its answers wait.
+      if (sockets++ === 0) {
+        const drain = socket.drain.bind(socket);
+        socket.drain = () => void gate.then(drain);
+      }
+      return socket;
+    };
+    const starting = cluster.start('b', slow);
+    let asked: string[] = [];
+    while (asked.length === 0) {
+      asked = await Promise.all(
+        (['resync', 'promote', 'status'] as const).map((command) =>
+          cluster.control('b', { command }).then(
+            () => [],
+            (error: Error) => [error.message],
+          ),
+        ),
+      ).then((all) => (all.flat().every((text) => text.includes('starting')) ? all.flat() : []));
+      if ((await Promise.race([starting.then(() => true), Promise.resolve(false)])) === true) break;
+    }
+    expect(asked).toHaveLength(3);
+    release();
+    await starting;
+    await cluster.start('a', doors.a);
+    await cluster.until('b', (s) => s.complete);
+  });
+
+  it('a daemon that stops answers who waits, and leaves nothing behind', async () => {
+    await using cluster = await Cluster.make();
+    await writeFile(`${cluster.directory}/slow.sh`, '#!/bin/sh\nsleep 1\n');
+    await chmod(`${cluster.directory}/slow.sh`, 0o755);
+    await cluster.set('a', 'hooks', { release: '../slow.sh' });
+    await running(cluster);
+    const asked = cluster.control('b', { command: 'promote' });
+    await cluster.until('a', (s) => s.phase === 'handingOver');
+    const answer = expect(asked).rejects.toThrow(/stops|no handover/);
+    await cluster.stop('b');
+    await answer;
+  });
+});
+
+describe('under load', () => {
+  it('a standby whose kernel is slow, thousands of SAs and a storm of changes: bounded, and in step in the end', async () => {
+    await using cluster = await Cluster.make();
+    const doors = new Doors();
+    const many = 3000;
+    for (let i = 0; i < many; i++) doors.a.model.add(sa(0x1000 + i));
+    doors.a.model.events = [];
+    await cluster.start('a', doors.a);
+    await cluster.start('b', doors.b);
+    await cluster.until('b', (s) => s.sas === many + 2 && s.complete);
+    const before = process.memoryUsage().heapUsed;
+    for (let round = 0; round < 30; round++) {
+      for (let i = 0; i < many; i++) doors.a.model.transmit(saIdOf(sa(0x1000 + i)));
+      doors.a.publish();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    for (let i = 0; i < 200; i++) {
+      doors.a.model.delete(saIdOf(sa(0x1000 + i)));
+      doors.a.model.add(sa(0x1000 + i, { key: 2 }));
+    }
+    doors.a.publish();
+    const last = saIdOf(sa(0x1000 + many - 1));
+    await cluster.when(() => doors.b.model.get(last)?.packets === 30n);
+    await cluster.when(() => doors.b.model.get(saIdOf(sa(0x1000 + 199)))?.sa.attributes.algAead?.key[0] === 2);
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(256 << 20);
+    expect(doors.b.model.sas.size).toBe(many + 2);
+    expect(cluster.said('b', 'is down')).toEqual([]);
+  });
+});
