@@ -1,6 +1,6 @@
 /** The daemon: configuration, life, wiring of the rooms, control socket. */
 export { ConfigError, checkHooks, readConfig } from './config.ts';
-export { ControlError, callControl } from './control-client.ts';
+export { callControl } from './control-client.ts';
 export type { ControlRequest } from './control-protocol.ts';
 export type { Status } from './status.ts';
 

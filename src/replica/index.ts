@@ -1,9 +1,8 @@
 /** What decides: SA records, roles and terms, the plan of a takeover. Pure logic; everything it wants done is an effect. */
-export type { Durable, Effect, Reading, ReadPurpose, TakeoverReport, Write } from './effects.ts';
-export type { CountersEntry, Frame, FrameBody, Hello, Role } from './frames.ts';
+export type { Durable, Effect, TakeoverReport, Write } from './effects.ts';
+export type { CountersEntry, Frame, FrameBody, Role } from './frames.ts';
 export type { PlanSettings } from './plan.ts';
 export { packetsPerSecond } from './rate.ts';
 export { Replica } from './replica.ts';
-export type { Counters, SaRecord, Thresholds } from './sa.ts';
-export type { Selection } from './select.ts';
+export type { Counters, SaRecord } from './sa.ts';
 export type { ReplicaSettings, State } from './state.ts';
