@@ -28,12 +28,20 @@ function checksum({ bytes }: Corpus, cursor: AeventCursor): number {
   return sum;
 }
 
-/** Sum of all fields, as the peer makes it, so that each is read. */
+/** Sum of all fields, as the peer makes it, so that each is read. 32-bit sums, as in C: `| 0` keeps them out of floating point. */
 function touch(sum: number, c: AeventCursor): number {
-  const key = c.daddr0 + c.daddr1 + c.daddr2 + c.daddr3 + c.spi + c.family + c.proto + c.flags;
-  const more = c.reqid + c.markValue + c.markMask + c.ifId + c.replayWindow + c.bmpLen;
-  const counters = c.oseq + c.oseqHi + c.seq + c.seqHi + c.bytes + c.packets;
-  return (sum + key + more + counters + c.addTime + c.useTime) | 0;
+  let s = (sum + c.daddr0) | 0;
+  s = (((s + c.daddr1) | 0) + c.daddr2) | 0;
+  s = (((s + c.daddr3) | 0) + c.spi) | 0;
+  s = (((s + c.family) | 0) + c.proto) | 0;
+  s = (((s + c.flags) | 0) + c.reqid) | 0;
+  s = (((s + c.markValue) | 0) + c.markMask) | 0;
+  s = (((s + c.ifId) | 0) + c.replayWindow) | 0;
+  s = (((s + c.bmpLen) | 0) + c.oseq) | 0;
+  s = (((s + c.oseqHi) | 0) + c.seq) | 0;
+  s = (((s + c.seqHi) | 0) + (c.bytes | 0)) | 0;
+  s = (((s + (c.packets | 0)) | 0) + (c.addTime | 0)) | 0;
+  return (s + (c.useTime | 0)) | 0;
 }
 
 let touched = 0;
