@@ -7,6 +7,7 @@ import {
   type Mark,
   PolicyType,
   type Selector,
+  selector,
   type XfrmAttributes,
   type XfrmKind,
   type XfrmMessage,
@@ -50,21 +51,8 @@ export interface SaFilter {
   readonly addresses?: NonNullable<XfrmAttributes['addressFilter']>;
 }
 
-const zeroAddress: Address = { w0: 0, w1: 0, w2: 0, w3: 0 };
-const zeroSelector: Selector = {
-  daddr: zeroAddress,
-  saddr: zeroAddress,
-  dport: 0,
-  dportMask: 0,
-  sport: 0,
-  sportMask: 0,
-  family: 0,
-  prefixlenD: 0,
-  prefixlenS: 0,
-  proto: 0,
-  ifindex: 0,
-  user: 0,
-};
+const zeroSelector = selector.zero();
+const zeroAddress = zeroSelector.daddr;
 
 /**
  * Typed requests to a kernel's XFRM.
