@@ -1,11 +1,13 @@
 import { type Command, Option } from 'commander';
-import type { CodecResult } from '../conformance/index.ts';
+import type { CodecResult, RunReport } from '../conformance/index.ts';
 import { ExitCode } from './exit-codes.ts';
 import { CliError, usageError } from './failure.ts';
 import { paint, print, printJson } from './output.ts';
 
+type Target = 'codec' | 'emulated';
+
 interface ConformanceOptions {
-  readonly target: 'codec';
+  readonly target: Target;
   readonly json?: boolean;
 }
 
@@ -17,27 +19,31 @@ export function register(program: Command): void {
     .command('conformance')
     .description('compare with what real kernels did: recorded vectors')
     .argument('<path...>', 'vector files (.jsonl or .bin, also .gz), or directories of them')
-    .addOption(new Option('--target <target>', 'what is compared').choices(['codec']).default('codec'))
+    .addOption(new Option('--target <target>', 'what is compared').choices(['codec', 'emulated']).default('codec'))
     .option('--json', 'print JSON, one result a line')
     .addHelpText(
       'after',
       `
 codec: every recorded message is decoded and encoded again, and must give the same bytes.
+emulated: every scenario is carried out on the emulated kernel, which must answer the same bytes.
+  Its release, tick rate and alignment are those of the recorded kernel. PF_KEY is skipped.
 The exit code is 1 if anything differs.
 
 Example:
-  xfrmsync conformance --target codec vectors/`,
+  xfrmsync conformance --target emulated vectors/`,
     )
     .action(conformance);
 }
 
 async function conformance(paths: string[], options: ConformanceOptions): Promise<void> {
   // Loaded when it is needed: its checks of the vectors' form would double the time that any command takes to start.
-  const { checkCodec, VectorError } = await import('../conformance/index.ts');
+  const { checkCodec, checkEmulated, VectorError } = await import('../conformance/index.ts');
+  const check: (path: string) => AsyncIterable<CodecResult | RunReport> =
+    options.target === 'codec' ? checkCodec : checkEmulated;
   const totals: Record<CodecResult['outcome'], number> = { passed: 0, failed: 0, skipped: 0 };
   try {
     for (const path of paths) {
-      for await (const result of checkCodec(path)) {
+      for await (const result of check(path)) {
         totals[result.outcome]++;
         await show(result, options);
         showProgress(totals);
@@ -56,8 +62,10 @@ async function conformance(paths: string[], options: ConformanceOptions): Promis
     throw new CliError(ExitCode.FAILED, `${failed} of ${passed + failed + skipped} differ from what was recorded`);
 }
 
-async function show({ name, outcome, detail, counts }: CodecResult, options: ConformanceOptions): Promise<void> {
-  if (options.json) await printJson({ name, outcome, counts: { ...counts }, ...(detail !== undefined && { detail }) });
+async function show(result: CodecResult | RunReport, options: ConformanceOptions): Promise<void> {
+  const { name, outcome, detail } = result;
+  const counts = 'counts' in result ? { counts: { ...result.counts } } : {};
+  if (options.json) await printJson({ name, outcome, ...counts, ...(detail !== undefined && { detail }) });
   else if (outcome === 'failed') await print(`${paint('alarm', 'failed')}  ${name}\n${indented(detail ?? '')}`);
 }
 

@@ -1,0 +1,245 @@
+import {
+  type EmulatedKernel,
+  type EmulatedNamespace,
+  type EmulatedSocket,
+  emulatedKernel,
+  type SaKey,
+  saUsage,
+  VirtualClock,
+} from '../kernel/emulated/index.ts';
+import { KernelError } from '../kernel/index.ts';
+import { forEachMessage } from '../netlink/index.ts';
+import { parseAddress } from '../xfrm/index.ts';
+import { inboundPacket } from './packets.ts';
+import type { Scenario } from './scenario.ts';
+import type { Counters, PacketInAnswer, PacketOutAnswer, Received, Target } from './target.ts';
+
+/** The emulated kernel as a target: its profile from the scenario, its clock by hand. */
+
+const EINVAL = 22;
+const EPERM = 1;
+const ENOBUFS = 105;
+const SOURCE_PORT = 4242;
+/** The interface index of the link between the namespaces: behind the loopback. */
+const LINK = 2;
+const UDP = 17;
+const UDP_HEADER = 8;
+const VERDICTS = ['accept', 'late', 'replay', 'integrity', 'drop'] as const;
+/** A process id that no scenario binds to. */
+const PROCESS_ID = 31_337;
+
+export function emulatedTarget({ kernel: release, hz, pad64 }: Pick<Scenario, 'kernel' | 'hz' | 'pad64'>): Target {
+  const clock = new VirtualClock();
+  let random = 1;
+  const machine: EmulatedKernel = emulatedKernel({
+    release,
+    hz,
+    pad64,
+    // The one recorded kernel with aligned attributes is User-Mode Linux, which has one CPU.
+    smp: !pad64,
+    clock,
+    processId: PROCESS_ID,
+    // Any sequence does (a linear congruential one): what is picked at random is volatile in the recordings.
+    random: () => {
+      random = (Math.imul(random, 1_664_525) + 1_013_904_223) >>> 0;
+      return random;
+    },
+    // Nobody waits for a turn of the event loop: sockets are read.
+    later: () => {},
+  });
+  const spaces = new Map<string, EmulatedNamespace>([['a', machine]]);
+  const sockets = new Map<string, EmulatedSocket>();
+  const udpEncap = new Set<string>();
+
+  const space = (name = 'a'): EmulatedNamespace => {
+    const found = spaces.get(name) ?? machine.namespace();
+    spaces.set(name, found);
+    return found;
+  };
+  const socketOf = (name: string): EmulatedSocket => {
+    const socket = sockets.get(name);
+    if (socket === undefined) throw new Error(`The scenario has no socket ${name}`);
+    return socket;
+  };
+  const closeSocket = (name: string): void => {
+    sockets.get(name)?.close();
+    sockets.delete(name);
+  };
+
+  return {
+    openSocket({ sock, ns, portid = 'auto', groups = 0, opts = {}, cap_net_admin = true }) {
+      closeSocket(sock);
+      try {
+        const socket = space(ns).openNow({
+          groups: groupsOf(groups),
+          privileged: cap_net_admin,
+          ...(typeof portid === 'number' && portid !== 0 && { portId: portid }),
+        });
+        sockets.set(sock, socket);
+        for (const [name, value] of Object.entries(opts)) setOption(socket, name, value, cap_net_admin);
+        return 0;
+      } catch (error) {
+        if (error instanceof KernelError && error.errno !== undefined) return error.errno;
+        throw error;
+      }
+    },
+    setOption: ({ sock, name, value, cap_net_admin = true }) => setOption(socketOf(sock), name, value, cap_net_admin),
+    setMembership: ({ op, sock, group, cap_net_admin = true }) =>
+      setMembership(socketOf(sock), group, op === 'join', cap_net_admin),
+    closeSocket,
+    send: (sock, datagram, sender) => socketOf(sock).sendAs(datagram, sender),
+    read: (sock) => readAll(socketOf(sock)),
+    wait(sock, count, timeoutMs) {
+      const socket = socketOf(sock);
+      const end = clock.monotonicMs() + timeoutMs;
+      while (socket.waiting < count && clock.nextMs <= end) clock.advanceTo(clock.nextMs);
+      if (socket.waiting < count) clock.advanceTo(end);
+    },
+    packetOut(step): PacketOutAnswer {
+      const ns = space(step.ns);
+      const key = keyOf(step.sa);
+      const before = ns.stats();
+      const usedBefore = saUsage(ns.engine, key);
+      const flow = {
+        family: addressOf(step.dst).family,
+        saddr: bytesOf(step.src),
+        daddr: bytesOf(step.dst),
+        proto: UDP,
+        sport: SOURCE_PORT,
+        dport: step.dport,
+        ifindex: LINK,
+      };
+      const payloadBytes = UDP_HEADER + step.payload;
+      const packetBytes = payloadBytes + (flow.family === 2 ? 20 : 40);
+      const seq: number[] = [];
+      const errnos: number[] = [];
+      for (let i = 0; i < (step.count ?? 1); i++) {
+        const got = ns.output({ flow, mark: step.mark ?? 0, ifId: 0, payloadBytes, packetBytes });
+        errnos.push(got.errno);
+        if (got.sent && got.slot >= 0) seq.push(got.seq);
+      }
+      const used = saUsage(ns.engine, key);
+      const acct =
+        used && usedBefore
+          ? { bytes: used.bytes - usedBefore.bytes, packets: used.packets - usedBefore.packets }
+          : undefined;
+      return { seq, errnos, acct, stat: growth(before, ns.stats()) };
+    },
+    packetIn(step): PacketInAnswer {
+      const name = step.ns ?? 'a';
+      const ns = space(name);
+      const key = keyOf(step.sa);
+      const before = ns.stats();
+      const verdicts = step.packets.map((packet) => {
+        const statBefore = ns.stats();
+        const usedBefore = saUsage(ns.engine, key);
+        const verdict = inboundPacket(ns, packet, (port) => udpEncap.has(`${name} ${port}`));
+        const used = saUsage(ns.engine, key);
+        const bytes = used && usedBefore ? used.bytes - usedBefore.bytes : undefined;
+        return { verdict: VERDICTS[verdict], bytes, stat: growth(statBefore, ns.stats()) };
+      });
+      return { verdicts, stat: growth(before, ns.stats()) };
+    },
+    setSysctl: (ns, name, value) => space(ns).setSysctl(name, value),
+    sysctl: (ns, name) => space(ns).sysctl(name),
+    openUdpEncap: (ns, port) => void udpEncap.add(`${ns} ${port}`),
+    sleep: (ms) => clock.advance(ms),
+    close() {
+      for (const name of [...sockets.keys()]) closeSocket(name);
+    },
+  };
+}
+
+function groupsOf(mask: number): number[] {
+  return Array.from({ length: 32 }, (_, i) => i + 1).filter((group) => (mask & (1 << (group - 1))) !== 0);
+}
+
+function setMembership(socket: EmulatedSocket, group: number, join: boolean, privileged: boolean): number {
+  if (!privileged) return EPERM;
+  if (group < 1 || group > 32) return EINVAL;
+  const bit = 1 << (group - 1);
+  socket.setGroups(join ? socket.groups | bit : socket.groups & ~bit);
+  return 0;
+}
+
+function setOption(socket: EmulatedSocket, name: string, value: number, privileged: boolean): number {
+  switch (name) {
+    case 'rcvbuf':
+      socket.setReceiveBuffer(value);
+      return 0;
+    case 'add_membership':
+    case 'drop_membership':
+      return setMembership(socket, value, name === 'add_membership', privileged);
+    case 'cap_ack':
+      socket.options.capAck = value !== 0;
+      return 0;
+    case 'ext_ack':
+      socket.options.extAck = value !== 0;
+      return 0;
+    case 'no_enobufs':
+      socket.options.noEnobufs = value !== 0;
+      return 0;
+    default:
+      // pktinfo, broadcast_error, listen_all_nsid, strict_chk: nothing that a scenario can see.
+      return 0;
+  }
+}
+
+function readAll(socket: EmulatedSocket): Received {
+  const received: Received = { messages: [], groups: [], datagrams: [], overruns: [] };
+  const { overrun, batch } = socket.read();
+  if (overrun) received.overruns.push([0, ENOBUFS]);
+  for (let i = 0; i < batch.count; i++) {
+    const at = batch.offsets[i] as number;
+    const datagram = batch.buffer.slice(at, at + (batch.lengths[i] as number));
+    let count = 0;
+    const end = forEachMessage(datagram, (start, length) => {
+      received.messages.push(datagram.subarray(start, start + length));
+      received.groups.push(batch.groups[i] as number);
+      count++;
+    });
+    if (end < datagram.length) {
+      received.messages.push(datagram.subarray(end));
+      received.groups.push(batch.groups[i] as number);
+      count++;
+    }
+    received.datagrams.push(count);
+  }
+  return received;
+}
+
+const addressOf = (text: string): { family: number; address: SaKey['daddr'] } => {
+  const parsed = parseAddress(text);
+  if (parsed === undefined) throw new Error(`The scenario has an address that is none: ${text}`);
+  return parsed;
+};
+
+function bytesOf(text: string): Uint8Array {
+  const { w0, w1, w2, w3 } = addressOf(text).address;
+  const bytes = new Uint8Array(16);
+  const view = new DataView(bytes.buffer);
+  [w0, w1, w2, w3].forEach((word, i) => {
+    view.setUint32(4 * i, word);
+  });
+  return bytes;
+}
+
+function keyOf(sa: {
+  daddr: string;
+  spi: number;
+  proto: number;
+  family: number;
+  mark?: [number, number] | undefined;
+}): SaKey {
+  const [value, mask] = sa.mark ?? [0, 0];
+  const { daddr, spi, proto, family } = sa;
+  return { family, daddr: addressOf(daddr).address, spi, proto, mark: (value & mask) >>> 0 };
+}
+
+function growth(before: Counters, after: Counters): Counters {
+  const grown: Record<string, number> = {};
+  for (const [name, value] of Object.entries(after)) {
+    if (value !== (before[name] ?? 0)) grown[name] = value - (before[name] ?? 0);
+  }
+  return grown;
+}

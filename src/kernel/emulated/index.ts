@@ -1,0 +1,15 @@
+/** The emulated kernel: what Linux does behind the same door, in TypeScript. A door of its own, as few need it. */
+export { type Clock, systemClock, VirtualClock } from './clock.ts';
+export {
+  type EmulatedKernel,
+  type EmulatedNamespace,
+  type EmulatedOpenOptions,
+  type EmulatedOptions,
+  emulatedKernel,
+} from './emulated.ts';
+export { type InboundFacts, inboundPolicyAllows, newInboundFacts, Verdict } from './input.ts';
+export type { XfrmStat } from './namespace.ts';
+export { type OutboundFacts, type OutboundResult, outputSa } from './output.ts';
+export type { Flow } from './selector.ts';
+export type { EmulatedSocket } from './socket.ts';
+export { type SaKey, type SaUsage, saUsage } from './usage.ts';

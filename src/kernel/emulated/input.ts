@@ -1,0 +1,239 @@
+import { hostLittleEndian } from '../../netlink/index.ts';
+import { IpProto, SaDir, SaFlag, XfrmGroup, XfrmMode, XfrmMsg } from '../../xfrm/index.ts';
+import { onCounterChange } from './aevent.ts';
+import { checkExpire } from './lifetime.ts';
+import type { Namespace } from './namespace.ts';
+import { touchPolicy } from './policy-timer.ts';
+import {
+  bitmapAdvance,
+  bitmapCheck,
+  Check,
+  Esn,
+  esnAdvance,
+  esnCheck,
+  esnInferHi,
+  legacyAdvance,
+  legacyCheck,
+} from './replay.ts';
+import { Pol } from './requests/policy-construct.ts';
+import { encodedAttribute } from './requests/sa-update.ts';
+import { add64, InfoByte, Row, RowBit, SaState } from './row.ts';
+import { NO_SLOT } from './sad.ts';
+import { type Flow, Sel, selectorMatches } from './selector.ts';
+
+/** An inbound IPsec packet through the SA database, in the kernel's order (xfrm_input.c:xfrm_input). Facts in, verdict out; no ciphers. */
+
+const little = hostLittleEndian;
+const ENCAP = 4;
+const MAPPING_SIZE = 64;
+const POLICY_BLOCK = 1;
+
+/** What the data plane knows of an inbound packet. One object can serve for all packets. */
+export interface InboundFacts {
+  family: number;
+  /** The outer addresses as four words in network order each; of an IPv4 address the first counts. */
+  daddr: { w0: number; w1: number; w2: number; w3: number };
+  saddr: { w0: number; w1: number; w2: number; w3: number };
+  spi: number;
+  proto: number;
+  mark: number;
+  /** The 32 bits that travel. */
+  seq: number;
+  /** ESN: the upper half with which the sender signed. */
+  seqHi: number;
+  /** Whether the signature holds, given the right upper half. */
+  icvGood: boolean;
+  /** The packet is too short for its SA: the type's own input refuses it. */
+  truncated: boolean;
+  /** Bytes of the inner data, as the lifetime counts them. */
+  bytes: number;
+  /** UDP encapsulation: its type, 0 for none, and the port it came from. */
+  encapType: number;
+  sport: number;
+}
+
+export const newInboundFacts = (): InboundFacts => ({
+  family: 2,
+  daddr: { w0: 0, w1: 0, w2: 0, w3: 0 },
+  saddr: { w0: 0, w1: 0, w2: 0, w3: 0 },
+  spi: 0,
+  proto: IpProto.ESP,
+  mark: 0,
+  seq: 0,
+  seqHi: 0,
+  icvGood: true,
+  truncated: false,
+  bytes: 0,
+  encapType: 0,
+  sport: 0,
+});
+
+export const Verdict = { ACCEPT: 0, LATE: 1, REPLAY: 2, INTEGRITY: 3, DROP: 4 } as const;
+export type Verdict = (typeof Verdict)[keyof typeof Verdict];
+
+/** A number in network order as a word of a row. */
+export const toRowWord: (word: number) => number = little
+  ? (word) => ((word >>> 24) | ((word >>> 8) & 0xff00) | ((word << 8) & 0xff_0000) | (word << 24)) >>> 0
+  : (word) => word;
+
+/** The SA that an inbound packet is for. */
+export function findInbound(ns: Namespace, facts: InboundFacts): number {
+  const { daddr } = facts;
+  return ns.sad.lookup(
+    toRowWord(daddr.w0),
+    toRowWord(daddr.w1),
+    toRowWord(daddr.w2),
+    toRowWord(daddr.w3),
+    toRowWord(facts.spi),
+    facts.proto,
+    facts.family,
+    facts.mark,
+  );
+}
+
+function check(ns: Namespace, slot: number, seq: number): Check {
+  const { sad } = ns;
+  const esn = sad.esnAt(slot);
+  if (esn === 0) return legacyCheck(sad.words, sad.row(slot) + Row.REPLAY, sad.replayWindow(slot), seq);
+  const { words } = sad.arena;
+  return (sad.flags(slot) & SaFlag.ESN) !== 0 ? esnCheck(words, esn, seq) : bitmapCheck(words, esn, seq);
+}
+
+function advance(ns: Namespace, slot: number, seq: number): void {
+  const { sad } = ns;
+  const esn = sad.esnAt(slot);
+  const { words } = sad.arena;
+  let moved: boolean;
+  if (esn === 0) {
+    moved = legacyAdvance(sad.words, sad.row(slot) + Row.REPLAY, sad.replayWindow(slot), seq);
+  } else {
+    moved = (sad.flags(slot) & SaFlag.ESN) !== 0 ? esnAdvance(words, esn, seq) : bitmapAdvance(words, esn, seq);
+  }
+  if (moved) onCounterChange(ns, slot);
+}
+
+/** Counts a refusal by the window. */
+function refused(ns: Namespace, slot: number, result: Check): Verdict {
+  const { sad } = ns;
+  ns.stat('XfrmInStateSeqError');
+  if (result === Check.REJECT) return Verdict.DROP;
+  const at = sad.row(slot) + (result === Check.LATE ? Row.STATS_WINDOW : Row.STATS_REPLAY);
+  sad.words[at] = (sad.words[at] as number) + 1;
+  return result === Check.LATE ? Verdict.LATE : Verdict.REPLAY;
+}
+
+/** Checks, accounts and numbers one inbound packet, and raises the events that go with it. */
+export function input(ns: Namespace, facts: InboundFacts): Verdict {
+  const { sad } = ns;
+  const slot = findInbound(ns, facts);
+  if (slot === NO_SLOT) return dropped(ns, 'XfrmInNoStates');
+  const row = sad.row(slot);
+  if (sad.dir(slot) === SaDir.OUT) return dropped(ns, 'XfrmInStateDirError');
+  const state = sad.state(slot);
+  if (state !== SaState.VALID) return dropped(ns, state === SaState.ACQ ? 'XfrmAcquireError' : 'XfrmInStateInvalid');
+  const hasEncap = sad.has(slot, RowBit.ENCAP);
+  if ((hasEncap ? encapType(ns, slot) : 0) !== facts.encapType) return dropped(ns, 'XfrmInStateMismatch');
+
+  const { seq } = facts;
+  const result = check(ns, slot, seq);
+  if (result !== Check.ACCEPT) return refused(ns, slot, result);
+  if (!checkExpire(ns, slot)) return dropped(ns, 'XfrmInStateExpired');
+
+  const esn = sad.esnAt(slot);
+  const { words } = sad.arena;
+  const isEsn = esn !== 0 && (sad.flags(slot) & SaFlag.ESN) !== 0 && words[esn + Esn.WINDOW] !== 0;
+  if (facts.truncated) return dropped(ns, 'XfrmInStateProtoError');
+  const hiGood = !isEsn || esnInferHi(words, esn, seq) === facts.seqHi;
+  if (!facts.icvGood || !hiGood) {
+    sad.words[row + Row.STATS_INTEGRITY] = (sad.words[row + Row.STATS_INTEGRITY] as number) + 1;
+    ns.stat('XfrmInStateProtoError');
+    return Verdict.INTEGRITY;
+  }
+  if (hasEncap) noticeMapping(ns, slot, facts);
+  // The window is asked again after decryption only where that takes time; here nothing can have come between.
+  advance(ns, slot, seq);
+  account(ns, slot, facts.bytes);
+  return Verdict.ACCEPT;
+}
+
+function dropped(ns: Namespace, stat: Parameters<Namespace['stat']>[0]): Verdict {
+  ns.stat(stat);
+  return Verdict.DROP;
+}
+
+/** One more packet, after its number: events that it raised show the SA without it. */
+export function account(ns: Namespace, slot: number, bytes: number): void {
+  const { sad } = ns;
+  const row = sad.row(slot);
+  add64(sad.words, row + Row.BYTES, bytes);
+  add64(sad.words, row + Row.PACKETS, 1);
+  if (ns.host.profile.lastUsed) sad.words[row + Row.LASTUSED] = ns.host.seconds();
+}
+
+/** XFRMA_ENCAP of an SA that has it. */
+function encapOf(ns: Namespace, slot: number): Uint8Array {
+  const { body } = ns.sad.attributes(slot);
+  return body.subarray(encodedAttribute(body, ENCAP));
+}
+
+function encapType(ns: Namespace, slot: number): number {
+  return encapOf(ns, slot)[little ? 0 : 1] as number;
+}
+
+/** A peer behind a NAT whose address or port has changed: MAPPING (esp4.c:esp_input_done2, xfrm_state.c:km_new_mapping). */
+function noticeMapping(ns: Namespace, slot: number, facts: InboundFacts): void {
+  const { sad, host } = ns;
+  const row = sad.row(slot);
+  const encap = encapOf(ns, slot);
+  const sport = ((encap[2] as number) << 8) | (encap[3] as number);
+  const { saddr } = facts;
+  const sameAddress =
+    sad.words[row + Row.SADDR] === toRowWord(saddr.w0) &&
+    (facts.family === 2 ||
+      (sad.words[row + Row.SADDR + 1] === toRowWord(saddr.w1) &&
+        sad.words[row + Row.SADDR + 2] === toRowWord(saddr.w2) &&
+        sad.words[row + Row.SADDR + 3] === toRowWord(saddr.w3)));
+  if (sameAddress && sport === facts.sport) return;
+  const maxage = sad.words[row + Row.MAPPING_MAXAGE] as number;
+  if (maxage !== 0) {
+    const now = host.seconds();
+    const since = now - (sad.words[row + Row.MAPPING_TIME] as number);
+    if (since <= maxage && sad.words[row + Row.MAPPING_PORT] === facts.sport) return;
+    sad.words[row + Row.MAPPING_TIME] = now;
+    sad.words[row + Row.MAPPING_PORT] = facts.sport;
+  }
+  const { writer } = host;
+  const base = 4 * row;
+  const at = writer.reset().begin(XfrmMsg.MAPPING, 0, 0, 0, MAPPING_SIZE);
+  writer.bytes.set(sad.bytes.subarray(base + InfoByte.DADDR, base + InfoByte.DADDR + 20), at);
+  writer.bytes.set(sad.bytes.subarray(base + InfoByte.FAMILY, base + InfoByte.FAMILY + 2), at + 20);
+  writer.bytes[at + 22] = sad.proto(slot);
+  writer.words(at + 24, sad.words, row + Row.REQID, 1);
+  writer.bytes.set(sad.bytes.subarray(base + InfoByte.SADDR, base + InfoByte.SADDR + 16), at + 28);
+  [saddr.w0, saddr.w1, saddr.w2, saddr.w3].slice(0, facts.family === 2 ? 1 : 4).forEach((word, i) => {
+    writer.view.setUint32(at + 44 + 4 * i, word);
+  });
+  writer.view.setUint16(at + 60, sport);
+  writer.view.setUint16(at + 62, facts.sport);
+  writer.end();
+  ns.multicast(XfrmGroup.MAPPING);
+}
+
+/**
+ * Whether a packet that an SA let in may go further, by the policies of `dir` (xfrm_policy.c:__xfrm_policy_check): one that came through a
+ * tunnel needs a policy.
+ */
+export function inboundPolicyAllows(ns: Namespace, dir: number, flow: Flow, mark: number, mode: number): boolean {
+  for (const policy of ns.spd.ordered(dir)) {
+    if ((mark & policy.markMask) >>> 0 !== policy.mark) continue;
+    if (policy.view.getUint16(Sel.FAMILY, little) !== flow.family) continue;
+    if (!selectorMatches(policy.view, policy.info, 0, flow)) continue;
+    touchPolicy(ns, policy);
+    if (policy.info[Pol.ACTION] !== POLICY_BLOCK) return true;
+    ns.stat('XfrmInPolBlock');
+    return false;
+  }
+  if (ns.spd.defaults[dir] !== POLICY_BLOCK && mode === XfrmMode.TRANSPORT) return true;
+  ns.stat('XfrmInNoPols');
+  return false;
+}

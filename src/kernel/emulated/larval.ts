@@ -1,0 +1,97 @@
+import { hostLittleEndian } from '../../netlink/index.ts';
+import { startLifetimeTimer } from './lifetime.ts';
+import type { Namespace } from './namespace.ts';
+import { HIGH, InfoByte, LOW, Row, SaState, setNumber64 } from './row.ts';
+import { NO_SLOT } from './sad.ts';
+
+const little = hostLittleEndian;
+const INET = 2;
+const INET6 = 10;
+const U32_MAX = 0xffff_ffff;
+
+/** What a larval SA is for. */
+export interface LarvalFacts {
+  readonly family: number;
+  readonly mode: number;
+  readonly proto: number;
+  readonly reqid: number;
+  readonly ifId: number;
+  readonly mark: number;
+  readonly markMask: number;
+  /** 16 bytes each. */
+  readonly daddr: Uint8Array;
+  readonly saddr: Uint8Array;
+  /** The number of its ACQUIRE; 0: none. */
+  readonly seq: number;
+}
+
+function sameAddress(bytes: Uint8Array, at: number, address: Uint8Array, family: number): boolean {
+  const length = family === INET ? 4 : 16;
+  for (let i = 0; i < length; i++) if (bytes[at + i] !== address[i]) return false;
+  return true;
+}
+
+/** A larval SA by the number of its ACQUIRE. */
+export function larvalBySeq(ns: Namespace, seq: number, mark: number, daddr: Uint8Array): number {
+  const { sad } = ns;
+  for (const slot of sad.larval) {
+    const row = sad.row(slot);
+    if (sad.words[row + Row.ACQ_SEQ] !== seq) continue;
+    if ((mark & (sad.words[row + Row.MARK_MASK] as number)) >>> 0 !== sad.words[row + Row.MARK]) continue;
+    if (sameAddress(sad.bytes, 4 * row + InfoByte.DADDR, daddr, sad.family(slot))) return slot;
+  }
+  return NO_SLOT;
+}
+
+/** A larval SA without SPI for the same purpose (xfrm_state.c:__find_acq_core). */
+export function findLarval(ns: Namespace, facts: LarvalFacts): number {
+  const { sad } = ns;
+  for (const slot of sad.larval) {
+    const row = sad.row(slot);
+    const word = (at: number): number => sad.words[row + at] as number;
+    if (word(Row.SPI) !== 0 || word(Row.REQID) !== facts.reqid || word(Row.IF_ID) !== facts.ifId) continue;
+    if (word(Row.MARK) !== facts.mark || word(Row.MARK_MASK) !== facts.markMask) continue;
+    if (sad.mode(slot) !== facts.mode || sad.proto(slot) !== facts.proto || sad.family(slot) !== facts.family) continue;
+    if (!sameAddress(sad.bytes, 4 * row + InfoByte.DADDR, facts.daddr, facts.family)) continue;
+    if (sameAddress(sad.bytes, 4 * row + InfoByte.SADDR, facts.saddr, facts.family)) return slot;
+  }
+  return NO_SLOT;
+}
+
+/** Makes a larval SA: its selector is the two hosts, it lives as long as xfrm_acq_expires says. */
+export function newLarval(ns: Namespace, facts: LarvalFacts): number {
+  const { sad } = ns;
+  const slot = sad.allocate();
+  const row = sad.row(slot);
+  const { words, bytes, view } = sad;
+  const base = 4 * row;
+  // Of a family that it does not know the kernel takes no address.
+  const length = facts.family === INET ? 4 : facts.family === INET6 ? 16 : 0;
+  for (const [address, places] of [
+    [facts.daddr, [0, InfoByte.DADDR]],
+    [facts.saddr, [16, InfoByte.SADDR]],
+  ] as const) {
+    for (const place of places) bytes.set(address.subarray(0, length), base + place);
+  }
+  bytes[base + InfoByte.SEL_PREFIX_D] = 8 * length;
+  bytes[base + InfoByte.SEL_PREFIX_S] = 8 * length;
+  bytes[base + InfoByte.PROTO] = facts.proto;
+  view.setUint16(base + InfoByte.FAMILY, facts.family, little);
+  bytes[base + InfoByte.MODE] = facts.mode;
+  words.fill(U32_MAX, row + Row.SOFT_BYTE, row + Row.SOFT_ADD);
+  words[row + Row.HARD_ADD + LOW] = ns.sysctls.acqExpires;
+  words[row + Row.HARD_ADD + HIGH] = ns.sysctls.acqExpires < 0 ? U32_MAX : 0;
+  setNumber64(words, row + Row.ADD_TIME, ns.host.seconds());
+  words[row + Row.ACQ_SEQ] = facts.seq;
+  words[row + Row.REQID] = facts.reqid;
+  words[row + Row.STATE] = SaState.ACQ;
+  words[row + Row.MARK] = facts.mark;
+  words[row + Row.MARK_MASK] = facts.markMask;
+  words[row + Row.IF_ID] = facts.ifId;
+  return slot;
+}
+
+export function insertLarval(ns: Namespace, slot: number): void {
+  ns.sad.insert(slot);
+  startLifetimeTimer(ns, slot, 1000 * ns.sysctls.acqExpires);
+}

@@ -1,0 +1,85 @@
+import { onAeventTimer } from './aevent.ts';
+import type { Host } from './host.ts';
+import { onLifetimeTimer } from './lifetime.ts';
+import { SaTimers } from './sa-timers.ts';
+import { Sad } from './sad.ts';
+import { Spd } from './spd.ts';
+import { defaultSysctls, type Sysctls } from './sysctl.ts';
+import { Timer } from './timers.ts';
+
+/** A netlink socket as its namespace sees it. */
+export interface Listener {
+  readonly portId: number;
+  /** Bit n-1: member of group n. */
+  readonly groups: number;
+  deliver(bytes: Uint8Array, length: number, group: number): void;
+}
+
+/** Counters of /proc/net/xfrm_stat that the packet interface can raise. */
+export type XfrmStat =
+  | 'XfrmInNoStates'
+  | 'XfrmInStateProtoError'
+  | 'XfrmInStateModeError'
+  | 'XfrmInStateSeqError'
+  | 'XfrmInStateExpired'
+  | 'XfrmInStateMismatch'
+  | 'XfrmInStateInvalid'
+  | 'XfrmInNoPols'
+  | 'XfrmInPolBlock'
+  | 'XfrmInStateDirError'
+  | 'XfrmAcquireError'
+  | 'XfrmOutStateDirError'
+  | 'XfrmOutNoStates'
+  | 'XfrmOutStateSeqError'
+  | 'XfrmOutStateExpired'
+  | 'XfrmOutPolBlock'
+  | 'XfrmOutStateInvalid';
+
+/** One network namespace: its databases, sysctls, counters, and the sockets in it. */
+export class Namespace {
+  readonly host: Host;
+  readonly sad = new Sad();
+  readonly spd = new Spd();
+  readonly sysctls: Sysctls = defaultSysctls();
+  readonly stats = new Map<XfrmStat, number>();
+  readonly sockets = new Map<number, Listener>();
+  /** Members of any group, in the order in which they get an event. */
+  readonly members = new Set<Listener>();
+
+  /** A kernel thread that makes the policy tables grow. */
+  readonly #growth = new Timer(() => this.spd.grow());
+
+  /** The aevent timer and the lifetime timer of each SA. */
+  readonly aeventTimers: SaTimers;
+  readonly lifetimeTimers: SaTimers;
+
+  constructor(host: Host) {
+    this.host = host;
+    const now = (): number => host.clock.monotonicMs();
+    this.aeventTimers = new SaTimers(host.timers, now, (slot) => onAeventTimer(this, slot));
+    this.lifetimeTimers = new SaTimers(host.timers, now, (slot) => onLifetimeTimer(this, slot));
+  }
+
+  /** A policy came to a crowded direction: the tables grow, at once or a moment later. */
+  growPolicyTables(): void {
+    if (!this.host.profile.smp) this.spd.grow();
+    else if (this.#growth.dueMs === Number.POSITIVE_INFINITY) {
+      this.host.timers.arm(this.#growth, this.host.jiffyMs(this.host.jiffies() + 1));
+    }
+  }
+
+  stat(name: XfrmStat): void {
+    this.stats.set(name, (this.stats.get(name) ?? 0) + 1);
+  }
+
+  /** Delivers what the host's writer holds to the members of a group here. False: there is none on the whole host. */
+  multicast(group: number): boolean {
+    const { writer, listeners } = this.host;
+    if (listeners[group] === 0) return false;
+    const bit = 1 << (group - 1);
+    for (const member of this.members) {
+      if ((member.groups & bit) !== 0) member.deliver(writer.bytes, writer.at, group);
+    }
+    return true;
+  }
+}

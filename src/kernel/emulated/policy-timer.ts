@@ -1,0 +1,87 @@
+import { hostLittleEndian } from '../../netlink/index.ts';
+import { XfrmGroup, XfrmMsg } from '../../xfrm/index.ts';
+import type { Namespace } from './namespace.ts';
+import { Pol } from './requests/policy-construct.ts';
+import type { Policy } from './spd.ts';
+import { Timer } from './timers.ts';
+import { POLICY_INFO, writePolicyExtras } from './write-policy.ts';
+
+/** Limits of policies in time (xfrm_policy.c:xfrm_policy_timer). */
+
+const little = hostLittleEndian;
+const FIRST_RUN_MS = 1000;
+/** How long until a soft limit that has passed is told again (XFRM_KM_TIMEOUT). */
+const REMIND_SECONDS = 30;
+/** Byte offsets of the limits in xfrm_userpolicy_info: the last four numbers of its xfrm_lifetime_cfg. */
+const Limit = {
+  SOFT_ADD: Pol.LFT + 32,
+  HARD_ADD: Pol.LFT + 40,
+  SOFT_USE: Pol.LFT + 48,
+  HARD_USE: Pol.LFT + 56,
+} as const;
+
+/** POLEXPIRE to its group. `pid` is 0 unless user space asked for it. */
+export function sendPolicyExpire(ns: Namespace, policy: Policy, hard: boolean, pid = 0): void {
+  const { writer } = ns.host;
+  const at = writer.reset().begin(XfrmMsg.POLEXPIRE, 0, 0, pid, POLICY_INFO + 8);
+  writer.bytes.set(policy.info, at);
+  writer.bytes[at + POLICY_INFO] = hard ? 1 : 0;
+  writePolicyExtras(ns, policy);
+  writer.end();
+  ns.multicast(XfrmGroup.EXPIRE);
+}
+
+/** Takes a policy out of the database, without a word to anybody. */
+export function deletePolicy(ns: Namespace, policy: Policy): void {
+  if (policy.timer !== undefined) ns.host.timers.cancel(policy.timer);
+  ns.spd.remove(policy);
+}
+
+const seconds = ({ view }: Policy, at: number): number => Number(view.getBigInt64(at, little));
+
+/** A packet has met the policy. */
+export function touchPolicy(ns: Namespace, policy: Policy): void {
+  policy.view.setBigUint64(Pol.USE_TIME, BigInt(ns.host.seconds()), little);
+}
+
+/** Starts the timer of a policy that has a limit in time: its first run comes after one second. */
+export function startPolicyTimer(ns: Namespace, policy: Policy): void {
+  if (Object.values(Limit).every((at) => seconds(policy, at) === 0)) return;
+  policy.timer = new Timer(() => onTimer(ns, policy));
+  ns.host.timers.arm(policy.timer, ns.host.clock.monotonicMs() + FIRST_RUN_MS);
+}
+
+function onTimer(ns: Namespace, policy: Policy): void {
+  const { host } = ns;
+  const now = host.seconds();
+  const added = seconds(policy, Pol.ADD_TIME);
+  const used = seconds(policy, Pol.USE_TIME) || added;
+  let next = Number.POSITIVE_INFINITY;
+  for (const [at, since] of [
+    [Limit.HARD_ADD, added],
+    [Limit.HARD_USE, used],
+  ] as const) {
+    if (seconds(policy, at) === 0) continue;
+    const left = seconds(policy, at) + since - now;
+    if (left <= 0) {
+      deletePolicy(ns, policy);
+      sendPolicyExpire(ns, policy, true);
+      return;
+    }
+    next = Math.min(next, left);
+  }
+  let warn = false;
+  for (const [at, since] of [
+    [Limit.SOFT_ADD, added],
+    [Limit.SOFT_USE, used],
+  ] as const) {
+    if (seconds(policy, at) === 0) continue;
+    const left = seconds(policy, at) + since - now;
+    warn ||= left <= 0;
+    next = Math.min(next, left <= 0 ? REMIND_SECONDS : left);
+  }
+  if (warn) sendPolicyExpire(ns, policy, false);
+  if (policy.timer !== undefined && next !== Number.POSITIVE_INFINITY) {
+    host.timers.arm(policy.timer, host.clock.monotonicMs() + next * 1000);
+  }
+}

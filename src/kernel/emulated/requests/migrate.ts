@@ -1,0 +1,180 @@
+import { hostLittleEndian } from '../../../netlink/index.ts';
+import { XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
+import { armTimer } from '../aevent.ts';
+import { Errno } from '../errno.ts';
+import { deleteSa, startLifetimeTimer } from '../lifetime.ts';
+import type { Namespace } from '../namespace.ts';
+import type { Request } from '../request.ts';
+import { InfoByte, Row, SaState } from '../row.ts';
+import { Sel } from '../selector.ts';
+import { type Policy, policyKey } from '../spd.ts';
+import { writePolicyType } from '../write-policy.ts';
+import { checkDirection, checkType, policyType, Tmpl } from './policy-construct.ts';
+import { A } from './sa-check.ts';
+
+/** MIGRATE: SAs and templates of a policy move to other addresses (xfrm_user.c:xfrm_do_migrate, xfrm_policy.c:xfrm_migrate). */
+
+const little = hostLittleEndian;
+const MIGRATE = 17;
+const KMADDRESS = 19;
+const ENTRIES_MAX = 6;
+/** Byte offsets in xfrm_user_migrate. */
+const M = {
+  OLD_DADDR: 0,
+  OLD_SADDR: 16,
+  NEW_DADDR: 32,
+  NEW_SADDR: 48,
+  PROTO: 64,
+  MODE: 65,
+  RESERVED: 66,
+  REQID: 68,
+  OLD_FAMILY: 72,
+  NEW_FAMILY: 74,
+  SIZE: 76,
+} as const;
+const POLICY_ID = 64;
+const DIR = 60;
+
+interface Move {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+
+export function migrate(r: Request): number {
+  const { ns, attributes } = r;
+  if (!attributes.has(MIGRATE)) return r.failSince62(Errno.EINVAL, 'Missing required MIGRATE attribute');
+  const wrong = checkType(r);
+  if (wrong !== 0) return wrong;
+  const count = Math.floor(attributes.length(MIGRATE) / M.SIZE);
+  if (count < 1 || count > ENTRIES_MAX) {
+    return r.failSince62(Errno.EINVAL, 'Invalid number of SAs to migrate, must be 0 < num <= XFRM_MAX_DEPTH (6)');
+  }
+  const dir = r.u8(DIR);
+  if (dir > 2) return checkDirection(r, dir);
+  const moves = readMoves(attributes.payload(MIGRATE), count);
+  if (!movesAreSound(moves))
+    return r.failSince62(Errno.EINVAL, "Addresses in the MIGRATE attribute's list cannot be null");
+  const key = policyKey(r.slice(0, Sel.SIZE), dir, policyType(r), 0, 0, attributes.u32(A.IF_ID));
+  const policy = ns.spd.byKey(key);
+  if (policy === undefined) return r.failSince62(Errno.ENOENT, 'Target policy not found');
+
+  for (const move of moves) moveSas(ns, move);
+  if (!moveTemplates(policy, moves)) return Errno.ENODATA;
+  announce(r, moves);
+  return 0;
+}
+
+function readMoves(payload: Uint8Array, count: number): Move[] {
+  return Array.from({ length: count }, (_, i) => {
+    const bytes = payload.slice(i * M.SIZE, (i + 1) * M.SIZE);
+    return { bytes, view: new DataView(bytes.buffer) };
+  });
+}
+
+const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
+const sizeOf = (family: number): number => (family === 2 ? 4 : 16);
+
+function equal(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number, length: number): boolean {
+  for (let i = 0; i < length; i++) if (a[aAt + i] !== b[bAt + i]) return false;
+  return true;
+}
+
+/** No new address is empty, and no two entries speak of the same SA (xfrm_policy.c:xfrm_migrate_check). */
+function movesAreSound(moves: readonly Move[]): boolean {
+  return moves.every(({ bytes, view }, i) => {
+    const size = sizeOf(view.getUint16(M.NEW_FAMILY, little));
+    if (isZero(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + size))) return false;
+    if (isZero(bytes.subarray(M.NEW_SADDR, M.NEW_SADDR + size))) return false;
+    const same = (other: Move): boolean =>
+      equal(bytes, 0, other.bytes, 0, 32) && equal(bytes, M.PROTO, other.bytes, M.PROTO, M.NEW_FAMILY - M.PROTO);
+    return !moves.slice(i + 1).some(same);
+  });
+}
+
+function moveSas(ns: Namespace, { bytes, view }: Move): void {
+  const { sad } = ns;
+  const family = view.getUint16(M.OLD_FAMILY, little);
+  const reqid = view.getUint32(M.REQID, little);
+  const size = sizeOf(family);
+  for (let slot = sad.newest(); slot >= 0; slot = sad.older(slot)) {
+    const base = 4 * sad.row(slot);
+    if (sad.mode(slot) !== bytes[M.MODE] || sad.proto(slot) !== bytes[M.PROTO] || sad.family(slot) !== family) continue;
+    if (reqid !== 0 && sad.words[sad.row(slot) + Row.REQID] !== reqid) continue;
+    if (!equal(sad.bytes, base + InfoByte.DADDR, bytes, M.OLD_DADDR, size)) continue;
+    if (!equal(sad.bytes, base + InfoByte.SADDR, bytes, M.OLD_SADDR, size)) continue;
+    const clone = cloneSa(ns, slot);
+    const to = 4 * sad.row(clone);
+    sad.bytes.set(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + 16), to + InfoByte.DADDR);
+    sad.bytes.set(bytes.subarray(M.NEW_SADDR, M.NEW_SADDR + 16), to + InfoByte.SADDR);
+    sad.view.setUint16(to + InfoByte.FAMILY, view.getUint16(M.NEW_FAMILY, little), little);
+    sad.insert(clone);
+    if (sad.words[sad.row(clone) + Row.MAXAGE] !== 0) armTimer(ns, clone);
+    startLifetimeTimer(ns, clone);
+    deleteSa(ns, slot);
+    // One SA for an entry, as the kernel looks one up.
+    return;
+  }
+}
+
+/** All that an SA is, without its place in the tables. */
+function cloneSa({ sad }: Namespace, slot: number): number {
+  const clone = sad.allocate();
+  const [from, to] = [sad.row(slot), sad.row(clone)];
+  sad.words.copyWithin(to, from, from + Row.WORDS);
+  sad.words[to + Row.STATE] = SaState.VALID;
+  for (const link of [Row.NEXT_SPI, Row.NEXT_DST, Row.NEXT_ALL, Row.PREVIOUS_ALL]) sad.words[to + link] = 0;
+  // What stands outside the row is copied, not shared.
+  sad.words[to + Row.ATTRIBUTES_SIZE] = 0;
+  const { head, body, tail } = sad.attributes(slot);
+  sad.setAttributes(clone, { head: head.slice(), body: body.slice(), tail: tail.slice() });
+  const esn = sad.esnAt(slot);
+  sad.words[to + Row.ESN_AT] = 0;
+  if (esn !== 0) {
+    const count = 2 * sad.esnWords(slot);
+    const place = sad.makeEsn(clone, sad.arena.words[esn] as number);
+    sad.arena.words.copyWithin(place, esn, esn + count);
+  }
+  return clone;
+}
+
+/** Tunnel and BEET templates between the old addresses get the new ones. False: no template was concerned. */
+function moveTemplates({ templates }: Policy, moves: readonly Move[]): boolean {
+  const view = new DataView(templates.buffer, templates.byteOffset);
+  let moved = false;
+  for (let at = 0; at < templates.length; at += Tmpl.SIZE) {
+    for (const { bytes, view: move } of moves) {
+      const size = sizeOf(move.getUint16(M.OLD_FAMILY, little));
+      const reqid = move.getUint32(M.REQID, little);
+      const mode = templates[at + Tmpl.MODE];
+      if (mode !== bytes[M.MODE] || templates[at + Tmpl.PROTO] !== bytes[M.PROTO]) continue;
+      if (reqid !== 0 && view.getUint32(at + Tmpl.REQID, little) !== reqid) continue;
+      const hasAddresses = mode === 1 || mode === 4;
+      if (hasAddresses && !equal(templates, at + Tmpl.DADDR, bytes, M.OLD_DADDR, size)) continue;
+      if (hasAddresses && !equal(templates, at + Tmpl.SADDR, bytes, M.OLD_SADDR, size)) continue;
+      moved = true;
+      if (!hasAddresses) continue;
+      templates.set(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + 16), at + Tmpl.DADDR);
+      templates.set(bytes.subarray(M.NEW_SADDR, M.NEW_SADDR + 16), at + Tmpl.SADDR);
+      view.setUint16(at + Tmpl.FAMILY, move.getUint16(M.NEW_FAMILY, little), little);
+    }
+  }
+  return moved;
+}
+
+function announce(r: Request, moves: readonly Move[]): void {
+  const { ns, attributes } = r;
+  const { writer } = ns.host;
+  const at = writer.reset().begin(XfrmMsg.MIGRATE, 0, 0, 0, POLICY_ID);
+  writer.bytes.set(r.slice(0, Sel.SIZE), at);
+  writer.bytes[at + DIR] = r.u8(DIR);
+  if (attributes.has(KMADDRESS)) writer.copy(KMADDRESS, attributes.payload(KMADDRESS).subarray(0, 40));
+  if (attributes.has(A.ENCAP)) writer.copy(A.ENCAP, attributes.payload(A.ENCAP).subarray(0, 24));
+  writePolicyType(ns, policyType(r));
+  for (const { bytes } of moves) {
+    const place = writer.attribute(MIGRATE, M.SIZE);
+    writer.bytes.set(bytes, place);
+    writer.bytes.fill(0, place + M.RESERVED, place + M.REQID);
+  }
+  writer.end();
+  ns.multicast(XfrmGroup.MIGRATE);
+}

@@ -1,0 +1,117 @@
+import { XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
+import { Errno } from '../errno.ts';
+import type { Namespace } from '../namespace.ts';
+import { deletePolicy, sendPolicyExpire, startPolicyTimer } from '../policy-timer.ts';
+import type { Request } from '../request.ts';
+import { Sel } from '../selector.ts';
+import { type Policy, policyKey } from '../spd.ts';
+import { POLICY_INFO, writePolicy, writePolicyExtras, writePolicyType } from '../write-policy.ts';
+import { checkDirection, checkPolicy, checkType, constructPolicy, Pol, policyType } from './policy-construct.ts';
+import { A } from './sa-check.ts';
+
+/** NEWPOLICY, UPDPOLICY, GETPOLICY, DELPOLICY, FLUSHPOLICY, POLEXPIRE. */
+
+const XFRMA_POLICY = 7;
+/** Byte offsets in xfrm_userpolicy_id. */
+const Id = { INDEX: 56, DIR: 60, SIZE: 64 } as const;
+
+export function newPolicy(r: Request): number {
+  const wrong = checkPolicy(r);
+  if (wrong !== 0) return wrong;
+  const { ns } = r;
+  const dir = r.u8(Pol.DIR);
+  const key = policyKey(r.slice(0, Sel.SIZE), dir, policyType(r), r.mark(), r.markMask(), r.attributes.u32(A.IF_ID));
+  const old = ns.spd.byKey(key);
+  if (old !== undefined && r.type === XfrmMsg.NEWPOLICY) return Errno.EEXIST;
+  const policy = constructPolicy(r, old?.index ?? newIndex(ns, dir, r.u32(Pol.INDEX)));
+  if (old !== undefined) deletePolicy(ns, old);
+  ns.spd.insert(policy);
+  startPolicyTimer(ns, policy);
+  if (old === undefined && ns.spd.isCrowded(dir)) ns.growPolicyTables();
+  ns.host.writer.reset();
+  writePolicy(ns, policy, r.type, 0, r.seq, r.pid);
+  ns.multicast(XfrmGroup.POLICY);
+  return 0;
+}
+
+/** The wanted index if it is free, else the next one of the machine's counter. */
+function newIndex(ns: Namespace, dir: number, wanted: number): number {
+  if (wanted !== 0 && ns.spd.byIndex(wanted) === undefined) return wanted;
+  for (;;) {
+    const index = (ns.host.policyIndex | dir) >>> 0;
+    ns.host.policyIndex = (ns.host.policyIndex + 8) >>> 0;
+    if (index !== 0 && ns.spd.byIndex(index) === undefined) return index;
+  }
+}
+
+/** The policy that xfrm_userpolicy_id at `base` names; or a positive errno. */
+function find(r: Request, index: number, dir: number): Policy | number {
+  const wrong = checkType(r) || checkDirection(r, dir);
+  if (wrong !== 0) return wrong;
+  const { spd } = r.ns;
+  const [mark, mask, ifId] = [r.markValue(), r.markMask(), r.attributes.u32(A.IF_ID)];
+  if (index === 0) {
+    return spd.byKey(policyKey(r.slice(0, Sel.SIZE), dir, policyType(r), mark, mask, ifId)) ?? Errno.ENOENT;
+  }
+  const policy = spd.byIndex(index);
+  if (policy === undefined || policy.dir !== dir || policy.type !== policyType(r)) return Errno.ENOENT;
+  return policy.mark === mark && policy.markMask === mask && policy.ifId === ifId ? policy : Errno.ENOENT;
+}
+
+export function getPolicy(r: Request): number {
+  const policy = find(r, r.u32(Id.INDEX), r.u8(Id.DIR));
+  if (typeof policy === 'number') return policy;
+  r.ns.host.writer.reset();
+  writePolicy(r.ns, policy, XfrmMsg.NEWPOLICY, 0, r.seq, r.requester.portId);
+  r.requester.replyOfPage();
+  return 0;
+}
+
+export function delPolicy(r: Request): number {
+  const { ns } = r;
+  const index = r.u32(Id.INDEX);
+  const policy = find(r, index, r.u8(Id.DIR));
+  if (typeof policy === 'number') return policy;
+  deletePolicy(ns, policy);
+  const { writer } = ns.host;
+  const at = writer.reset().begin(XfrmMsg.DELPOLICY, 0, r.seq, r.pid, Id.SIZE);
+  if (index !== 0) writer.bytes.set(policy.info.subarray(Pol.INDEX, Pol.INDEX + 4), at + Id.INDEX);
+  else writer.bytes.set(policy.info.subarray(0, Sel.SIZE), at);
+  writer.bytes[at + Id.DIR] = policy.dir;
+  writer.copy(XFRMA_POLICY, policy.info);
+  writePolicyExtras(ns, policy);
+  writer.end();
+  ns.multicast(XfrmGroup.POLICY);
+  return 0;
+}
+
+export function flushPolicy(r: Request): number {
+  const wrong = checkType(r);
+  if (wrong !== 0) return wrong;
+  const { ns } = r;
+  const type = policyType(r);
+  let deleted = 0;
+  for (let policy = ns.spd.newest; policy !== undefined; policy = policy.older) {
+    if (policy.type !== type) continue;
+    deletePolicy(ns, policy);
+    deleted++;
+  }
+  if (deleted === 0) return 0;
+  const { writer } = ns.host;
+  writer.reset().begin(XfrmMsg.FLUSHPOLICY, 0, r.seq, r.pid, 0);
+  writePolicyType(ns, type);
+  writer.end();
+  ns.multicast(XfrmGroup.POLICY);
+  return 0;
+}
+
+/** POLEXPIRE from user space (xfrm_user.c:xfrm_add_pol_expire). */
+export function expirePolicy(r: Request): number {
+  const { ns } = r;
+  const policy = find(r, r.u32(Pol.INDEX), r.u8(Pol.DIR));
+  if (typeof policy === 'number') return policy;
+  const hard = r.u8(POLICY_INFO) !== 0;
+  if (hard) deletePolicy(ns, policy);
+  sendPolicyExpire(ns, policy, hard, r.pid);
+  return 0;
+}

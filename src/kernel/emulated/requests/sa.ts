@@ -1,0 +1,238 @@
+import { hostLittleEndian } from '../../../netlink/index.ts';
+import { IpProto, XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
+import { armTimer } from '../aevent.ts';
+import { Errno } from '../errno.ts';
+import { checkExpire, deleteSa, sendExpire, startLifetimeTimer } from '../lifetime.ts';
+import type { Namespace } from '../namespace.ts';
+import { protoMatches, usesSpi } from '../proto.ts';
+import type { Request } from '../request.ts';
+import { InfoByte, Row, RowBit, SaState } from '../row.ts';
+import { NO_SLOT } from '../sad.ts';
+import { copyInfo, writeExtras, writeSa } from '../write-sa.ts';
+import { A, checkNewSa } from './sa-check.ts';
+import { constructSa } from './sa-construct.ts';
+import { mergeUpdate } from './sa-update.ts';
+
+/** NEWSA, UPDSA, DELSA, GETSA, FLUSHSA, EXPIRE. Handlers return 0 or the errno. */
+
+const little = hostLittleEndian;
+const XFRMA_SA = 6;
+/** Byte offsets in xfrm_usersa_id. */
+const Id = { DADDR: 0, SPI: 16, FAMILY: 20, PROTO: 22, SIZE: 24 } as const;
+
+/** The SA that stands in the way of this one, or that it replaces. */
+function locate(ns: Namespace, slot: number): number {
+  const { sad } = ns;
+  const { words } = sad;
+  const row = sad.row(slot);
+  const word = (at: number): number => words[row + at] as number;
+  const proto = sad.proto(slot);
+  if (usesSpi(proto)) {
+    if (word(Row.SPI) === 0) return NO_SLOT;
+    return sad.lookup(
+      word(Row.DADDR),
+      word(Row.DADDR + 1),
+      word(Row.DADDR + 2),
+      word(Row.DADDR + 3),
+      word(Row.SPI),
+      proto,
+      sad.family(slot),
+      word(Row.MARK),
+    );
+  }
+  return lookupByAddresses(ns, sad.view, 4 * row + InfoByte.DADDR, sad.view, 4 * row + InfoByte.SADDR, {
+    proto,
+    family: sad.family(slot),
+    mark: word(Row.MARK),
+  });
+}
+
+/** SAs without SPI, by both addresses. */
+function lookupByAddresses(
+  ns: Namespace,
+  daddrView: DataView,
+  daddr: number,
+  saddrView: DataView,
+  saddr: number,
+  { proto, family, mark }: { proto: number; family: number; mark: number },
+): number {
+  const { sad } = ns;
+  const words = family === 2 ? 1 : 4;
+  for (let slot = sad.newest(); slot >= 0; slot = sad.older(slot)) {
+    if (sad.proto(slot) !== proto || sad.family(slot) !== family) continue;
+    const row = sad.row(slot);
+    if ((mark & (sad.words[row + Row.MARK_MASK] as number)) >>> 0 !== sad.words[row + Row.MARK]) continue;
+    let same = true;
+    for (let i = 0; i < words && same; i++) {
+      same =
+        sad.words[row + Row.DADDR + i] === daddrView.getUint32(daddr + 4 * i, little) &&
+        sad.words[row + Row.SADDR + i] === saddrView.getUint32(saddr + 4 * i, little);
+    }
+    if (same) return slot;
+  }
+  return NO_SLOT;
+}
+
+function insert(ns: Namespace, slot: number): void {
+  ns.sad.insert(slot);
+  if (ns.sad.words[ns.sad.row(slot) + Row.MAXAGE] !== 0) armTimer(ns, slot);
+  startLifetimeTimer(ns, slot);
+}
+
+function add(ns: Namespace, slot: number): number {
+  if (locate(ns, slot) !== NO_SLOT) return Errno.EEXIST;
+  const larval = usesSpi(ns.sad.proto(slot)) ? findLarval(ns, slot) : NO_SLOT;
+  insert(ns, slot);
+  if (larval !== NO_SLOT) deleteSa(ns, larval);
+  return 0;
+}
+
+/** The larval SA that this one has been asked for: by the number of its ACQUIRE, else by all that it has. */
+function findLarval(ns: Namespace, slot: number): number {
+  const { sad } = ns;
+  const { words } = sad;
+  const row = sad.row(slot);
+  const count = sad.family(slot) === 2 ? 1 : 4;
+  const same = (other: number, field: number): boolean => {
+    for (let i = 0; i < count; i++) if (words[row + field + i] !== words[other + field + i]) return false;
+    return true;
+  };
+  const seq = words[row + Row.ACQ_SEQ];
+  if (seq !== 0) {
+    for (const candidate of sad.larval) {
+      const other = sad.row(candidate);
+      if (words[other + Row.ACQ_SEQ] !== seq || sad.proto(candidate) !== sad.proto(slot)) continue;
+      if (same(other, Row.DADDR)) return candidate;
+    }
+  }
+  for (const candidate of sad.larval) {
+    const other = sad.row(candidate);
+    if (words[other + Row.SPI] !== 0 || words[other + Row.REQID] !== words[row + Row.REQID]) continue;
+    if (sad.mode(candidate) !== sad.mode(slot) || sad.family(candidate) !== sad.family(slot)) continue;
+    if (sad.proto(candidate) !== sad.proto(slot) || words[other + Row.IF_ID] !== words[row + Row.IF_ID]) continue;
+    if (words[other + Row.MARK] !== words[row + Row.MARK]) continue;
+    if (words[other + Row.MARK_MASK] !== words[row + Row.MARK_MASK]) continue;
+    if (same(other, Row.DADDR) && same(other, Row.SADDR)) return candidate;
+  }
+  return NO_SLOT;
+}
+
+/** NEWSA's end: the event shows the SA as it was asked for. */
+function notify(r: Request, slot: number): void {
+  const { ns } = r;
+  ns.host.writer.reset();
+  writeSa(ns, slot, r.type, 0, r.seq, r.pid);
+  ns.multicast(XfrmGroup.SA);
+}
+
+function update(r: Request, slot: number): number {
+  const { ns } = r;
+  const { sad } = ns;
+  const old = locate(ns, slot);
+  if (old === NO_SLOT) return Errno.ESRCH;
+  if (sad.dir(old) !== sad.dir(slot)) return Errno.ESRCH;
+  if (sad.state(old) === SaState.ACQ) {
+    insert(ns, slot);
+    deleteSa(ns, old);
+    return 0;
+  }
+  if (sad.state(old) !== SaState.VALID) return Errno.EINVAL;
+  if (!mergeUpdate(ns, old, slot)) return Errno.EINVAL;
+  sad.setBit(old, RowBit.DYING, false);
+  startLifetimeTimer(ns, old);
+  const row = sad.row(old);
+  if ((sad.words[row + Row.USE_TIME] as number) | (sad.words[row + Row.USE_TIME + 1] as number)) checkExpire(ns, old);
+  return 0;
+}
+
+/** Both NEWSA and UPDSA: carries out, then tells. A row that only served an update goes away. */
+export function newOrUpdateSa(r: Request): number {
+  const wrong = checkNewSa(r);
+  if (wrong !== 0) return wrong;
+  const slot = constructSa(r);
+  if (slot < 0) return -slot;
+  const { ns } = r;
+  const { sad } = ns;
+  const isUpdate = r.type === XfrmMsg.UPDSA;
+  const old = isUpdate ? locate(ns, slot) : NO_SLOT;
+  const replaces = old !== NO_SLOT && sad.state(old) === SaState.ACQ;
+  const failed = isUpdate ? update(r, slot) : add(ns, slot);
+  if (failed === 0) notify(r, slot);
+  if (failed !== 0 || (isUpdate && !replaces)) sad.release(slot);
+  return failed;
+}
+
+/** The SA that xfrm_usersa_id names (xfrm_user.c:xfrm_user_state_lookup); a negative errno if there is none. */
+function lookupById(r: Request): number {
+  const proto = r.u8(Id.PROTO);
+  const family = r.u16(Id.FAMILY);
+  if (protoMatches(proto, IpProto.IPSEC_ANY)) {
+    const slot = r.lookup(Id.DADDR, Id.SPI, proto, family);
+    return slot === NO_SLOT ? -Errno.ESRCH : slot;
+  }
+  const saddr = r.attributes.at(A.SRCADDR);
+  if (saddr < 0) return -Errno.EINVAL;
+  const found = lookupByAddresses(r.ns, r.view, r.body + Id.DADDR, r.view, saddr, { proto, family, mark: r.mark() });
+  return found === NO_SLOT ? -Errno.ESRCH : found;
+}
+
+export function getSa(r: Request): number {
+  const slot = lookupById(r);
+  if (slot < 0) return -slot;
+  r.ns.host.writer.reset();
+  writeSa(r.ns, slot, XfrmMsg.NEWSA, 0, r.seq, r.requester.portId);
+  r.requester.replyOfPage();
+  return 0;
+}
+
+export function delSa(r: Request): number {
+  const { ns } = r;
+  const slot = lookupById(r);
+  if (slot < 0) return -slot;
+  const { writer } = ns.host;
+  const { sad } = ns;
+  const base = 4 * sad.row(slot);
+  const at = writer.reset().begin(XfrmMsg.DELSA, 0, r.seq, r.pid, Id.SIZE);
+  writer.bytes.set(sad.bytes.subarray(base + InfoByte.DADDR, base + InfoByte.DADDR + 20), at);
+  writer.bytes.set(sad.bytes.subarray(base + InfoByte.FAMILY, base + InfoByte.FAMILY + 2), at + Id.FAMILY);
+  writer.bytes[at + Id.PROTO] = sad.proto(slot);
+  copyInfo(ns, slot, writer.attribute(XFRMA_SA, InfoByte.SIZE));
+  writeExtras(ns, slot);
+  writer.end();
+  deleteSa(ns, slot);
+  ns.multicast(XfrmGroup.SA);
+  return 0;
+}
+
+export function flushSa(r: Request): number {
+  const { ns } = r;
+  const { sad } = ns;
+  const wanted = r.u8(0);
+  let deleted = 0;
+  for (let slot = sad.newest(); slot >= 0; ) {
+    const next = sad.older(slot);
+    if (protoMatches(sad.proto(slot), wanted)) {
+      deleteSa(ns, slot);
+      deleted++;
+    }
+    slot = next;
+  }
+  if (deleted === 0) return 0;
+  const { writer } = ns.host;
+  const at = writer.reset().begin(XfrmMsg.FLUSHSA, 0, r.seq, r.pid, 1);
+  writer.bytes[at] = wanted;
+  writer.end();
+  ns.multicast(XfrmGroup.SA);
+  return 0;
+}
+
+export function expireSa(r: Request): number {
+  const slot = r.lookup(InfoByte.DADDR, InfoByte.SPI, r.u8(InfoByte.PROTO), r.u16(InfoByte.FAMILY));
+  if (slot === NO_SLOT) return Errno.ENOENT;
+  const { ns } = r;
+  if (ns.sad.state(slot) !== SaState.VALID) return r.failSince62(Errno.EINVAL, 'SA must be in VALID state');
+  const hard = r.u8(InfoByte.SIZE) !== 0;
+  sendExpire(ns, slot, hard, r.pid);
+  if (hard) deleteSa(ns, slot);
+  return 0;
+}

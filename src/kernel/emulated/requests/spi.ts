@@ -1,0 +1,87 @@
+import { IpProto, XfrmMsg } from '../../../xfrm/index.ts';
+import { Errno } from '../errno.ts';
+import { findLarval, insertLarval, type LarvalFacts, larvalBySeq, newLarval } from '../larval.ts';
+import type { Request } from '../request.ts';
+import { InfoByte, Row } from '../row.ts';
+import { NO_SLOT } from '../sad.ts';
+import { writeSa } from '../write-sa.ts';
+import { A } from './sa-check.ts';
+
+/** ALLOCSPI (xfrm_user.c:xfrm_alloc_userspi). The range stands in host order, behind the structure. */
+
+const MIN = 224;
+const MAX = 228;
+const IPCOMP_SPI_MAX = 0xffff;
+
+export function allocSpi(r: Request): number {
+  const min = r.u32(MIN);
+  const max = r.u32(MAX);
+  const proto = r.u8(InfoByte.PROTO);
+  if (proto === IpProto.COMP) {
+    if (max > IPCOMP_SPI_MAX) return r.failSince62(Errno.EINVAL, 'SPI is too large for COMP (must be < 0x10000)');
+  } else if (proto !== IpProto.ESP && proto !== IpProto.AH) {
+    return r.failSince62(Errno.EINVAL, 'Invalid protocol, must be one of AH, ESP, IPCOMP');
+  }
+  if (min > max) return r.failSince62(Errno.EINVAL, 'Invalid SPI range: min > max');
+
+  const { ns } = r;
+  const { sad } = ns;
+  const facts: LarvalFacts = {
+    family: r.u16(InfoByte.FAMILY),
+    mode: r.u8(InfoByte.MODE),
+    proto,
+    reqid: r.u32(4 * Row.REQID),
+    ifId: r.attributes.u32(A.IF_ID),
+    mark: r.mark(),
+    markMask: r.markMask(),
+    daddr: r.slice(InfoByte.DADDR, 16),
+    saddr: r.slice(InfoByte.SADDR, 16),
+    seq: 0,
+  };
+  const seq = r.u32(4 * Row.ACQ_SEQ);
+  let slot = seq === 0 ? NO_SLOT : larvalBySeq(ns, seq, facts.mark, facts.daddr);
+  if (slot === NO_SLOT) slot = findLarval(ns, facts);
+  if (slot === NO_SLOT) {
+    slot = newLarval(ns, facts);
+    insertLarval(ns, slot);
+  }
+  const dir = r.attributes.u8(A.SA_DIR);
+  if (sad.words[sad.row(slot) + Row.SPI] === 0) {
+    const spi = freeSpi(r, slot, min, max);
+    // The larval SA stays behind, without an SPI.
+    if (spi < 0) return r.failSince62(Errno.ENOENT, 'No SPI available in the requested range');
+    sad.setSpi(slot, spi);
+  }
+  if (dir !== 0) sad.setDir(slot, dir);
+  ns.host.writer.reset();
+  writeSa(ns, slot, XfrmMsg.NEWSA, 0, r.seq, r.requester.portId);
+  r.requester.replyOfPage();
+  return 0;
+}
+
+const swapped = new DataView(new ArrayBuffer(4));
+/** An SPI in network order, as a word of a row. */
+const networkWord = new Uint32Array(swapped.buffer);
+
+function toNetwork(spi: number): number {
+  swapped.setUint32(0, spi);
+  return networkWord[0] as number;
+}
+
+/** A free SPI as a word of a row; NONE if there is none. Out of a range by chance, with as many tries as it has numbers. */
+function freeSpi(r: Request, slot: number, min: number, max: number): number {
+  const { sad, host } = r.ns;
+  const { spiOnce, spiZero } = host.profile;
+  const size = max - min + 1;
+  const tries = min === max ? 1 : Math.min(size, SPI_TRIES_MAX);
+  for (let i = 0; i < tries; i++) {
+    const spi = toNetwork(min === max ? min : min + (host.random() % size));
+    if (spi === 0 && !(spiZero && max === 0)) continue;
+    if (!sad.spiIsTaken(spi, slot, spiOnce)) return spi;
+  }
+  return NONE;
+}
+
+const NONE = -1;
+/** The kernel tries as often as the range is large, in kernel mode; here the event loop waits. */
+const SPI_TRIES_MAX = 1 << 16;

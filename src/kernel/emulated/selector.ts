@@ -1,0 +1,56 @@
+import { AddressFamily } from '../../xfrm/index.ts';
+
+/** Matching packets with xfrm_selector (xfrm_policy.c:xfrm_selector_match). */
+
+/** What a packet is, as far as policies and SAs ask. */
+export interface Flow {
+  readonly family: number;
+  /** 16 bytes each; of an IPv4 address the first four count. */
+  readonly saddr: Uint8Array;
+  readonly daddr: Uint8Array;
+  readonly proto: number;
+  readonly sport: number;
+  readonly dport: number;
+  /** The interface it leaves by; 0: not known. */
+  readonly ifindex?: number;
+}
+
+/** Byte offsets in xfrm_selector. */
+export const Sel = {
+  DADDR: 0,
+  SADDR: 16,
+  DPORT: 32,
+  DPORT_MASK: 34,
+  SPORT: 36,
+  SPORT_MASK: 38,
+  FAMILY: 40,
+  PREFIX_D: 42,
+  PREFIX_S: 43,
+  PROTO: 44,
+  IFINDEX: 48,
+  SIZE: 56,
+} as const;
+
+export function prefixMatches(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number, bits: number): boolean {
+  const whole = bits >> 3;
+  for (let i = 0; i < whole; i++) if (a[aAt + i] !== b[bAt + i]) return false;
+  const rest = bits & 7;
+  if (rest === 0) return true;
+  const mask = 0xff & (0xff << (8 - rest));
+  return (((a[aAt + whole] as number) ^ (b[bAt + whole] as number)) & mask) === 0;
+}
+
+/** Whether the selector at `at` takes in the flow; its family is the caller's affair. */
+export function selectorMatches(view: DataView, bytes: Uint8Array, at: number, flow: Flow): boolean {
+  const proto = view.getUint8(at + Sel.PROTO);
+  if (proto !== 0 && proto !== flow.proto) return false;
+  if (((flow.dport ^ view.getUint16(at + Sel.DPORT)) & view.getUint16(at + Sel.DPORT_MASK)) !== 0) return false;
+  if (((flow.sport ^ view.getUint16(at + Sel.SPORT)) & view.getUint16(at + Sel.SPORT_MASK)) !== 0) return false;
+  const max = flow.family === AddressFamily.INET ? 32 : 128;
+  const bitsD = Math.min(view.getUint8(at + Sel.PREFIX_D), max);
+  const bitsS = Math.min(view.getUint8(at + Sel.PREFIX_S), max);
+  return (
+    prefixMatches(bytes, at + Sel.DADDR, flow.daddr, 0, bitsD) &&
+    prefixMatches(bytes, at + Sel.SADDR, flow.saddr, 0, bitsS)
+  );
+}

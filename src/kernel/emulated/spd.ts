@@ -1,0 +1,118 @@
+import type { Timer } from './timers.ts';
+
+/** A policy: the structures as they are shown, and what lookups need. */
+export interface Policy {
+  /** xfrm_userpolicy_info, 168 bytes. */
+  readonly info: Uint8Array<ArrayBuffer>;
+  readonly view: DataView<ArrayBuffer>;
+  /** Templates as they are shown, 64 bytes each. */
+  readonly templates: Uint8Array<ArrayBuffer>;
+  readonly type: number;
+  readonly dir: number;
+  readonly index: number;
+  readonly priority: number;
+  readonly mark: number;
+  readonly markMask: number;
+  readonly ifId: number;
+  readonly key: string;
+  newer: Policy | undefined;
+  older: Policy | undefined;
+  timer: Timer | undefined;
+}
+
+export interface SpdCursor {
+  next: Policy | undefined;
+}
+
+export const DIRECTIONS = 3;
+
+/** The selector, 56 bytes, and all else that makes two policies one. */
+export function policyKey(
+  selector: Uint8Array,
+  dir: number,
+  type: number,
+  mark: number,
+  markMask: number,
+  ifId: number,
+): string {
+  return `${Buffer.from(selector).toString('latin1')}${dir},${type},${mark},${markMask},${ifId}`;
+}
+
+/** The policy database of one namespace. */
+export class Spd {
+  readonly counts = { main: new Uint32Array(DIRECTIONS), sub: new Uint32Array(DIRECTIONS) };
+  readonly cursors = new Set<SpdCursor>();
+  /** For each direction 1 = block, 2 = accept what no policy matches (XFRM_USERPOLICY_*); in the order in, out, fwd. */
+  readonly defaults = new Uint8Array([2, 2, 2]);
+  /** Prefix lengths from which on policies are hashed: left and right, for IPv4 and IPv6. */
+  /** Sizes of the hash tables less one: of selectors for each direction, of indices. */
+  readonly selectorMasks = new Uint32Array([7, 7, 7]);
+  indexMask = 7;
+  readonly thresholds = new Uint8Array([32, 32, 128, 128]);
+  newest: Policy | undefined;
+  readonly #byKey = new Map<string, Policy>();
+  readonly #byIndex = new Map<number, Policy>();
+  /** For each direction, in the order of lookups: by priority, older first. */
+  readonly #ordered: Policy[][] = [[], [], []];
+
+  get count(): number {
+    return this.#byIndex.size;
+  }
+
+  /** Whether a direction has more policies than buckets: then the tables are to grow. */
+  isCrowded(dir: number): boolean {
+    return (this.counts.main[dir] as number) > (this.selectorMasks[dir] as number);
+  }
+
+  /** Doubles what is crowded (xfrm_policy.c:xfrm_hash_resize); what is left of it are the numbers that GETSPDINFO tells. */
+  grow(): void {
+    let total = 0;
+    for (let dir = 0; dir < DIRECTIONS; dir++) {
+      total += this.counts.main[dir] as number;
+      if (this.isCrowded(dir)) this.selectorMasks[dir] = 2 * (this.selectorMasks[dir] as number) + 1;
+    }
+    if (total > this.indexMask) this.indexMask = 2 * this.indexMask + 1;
+  }
+
+  byKey(key: string): Policy | undefined {
+    return this.#byKey.get(key);
+  }
+
+  byIndex(index: number): Policy | undefined {
+    return this.#byIndex.get(index);
+  }
+
+  ordered(dir: number): readonly Policy[] {
+    return this.#ordered[dir] as Policy[];
+  }
+
+  insert(policy: Policy): void {
+    this.#byKey.set(policy.key, policy);
+    this.#byIndex.set(policy.index, policy);
+    policy.older = this.newest;
+    if (this.newest !== undefined) this.newest.newer = policy;
+    this.newest = policy;
+    const list = this.#ordered[policy.dir] as Policy[];
+    let at = list.length;
+    while (at > 0 && (list[at - 1] as Policy).priority > policy.priority) at--;
+    list.splice(at, 0, policy);
+    this.#count(policy, 1);
+  }
+
+  remove(policy: Policy): void {
+    for (const cursor of this.cursors) if (cursor.next === policy) cursor.next = policy.older;
+    this.#byKey.delete(policy.key);
+    this.#byIndex.delete(policy.index);
+    if (policy.newer === undefined) this.newest = policy.older;
+    else policy.newer.older = policy.older;
+    if (policy.older !== undefined) policy.older.newer = policy.newer;
+    const list = this.#ordered[policy.dir] as Policy[];
+    list.splice(list.indexOf(policy), 1);
+    this.#count(policy, -1);
+  }
+
+  #count({ type, dir }: Policy, change: number): void {
+    const counts = type === 0 ? this.counts.main : this.counts.sub;
+    counts[dir] = (counts[dir] as number) + change;
+  }
+}
