@@ -68,7 +68,7 @@ prepare_image() {
   version=$(ls "$tree/lib/modules")
   depmod -b "$tree" "$version"
   cp "$(find -L "$tree/boot" -name 'vmlinuz-*' | head -n 1)" "$tree/vmlinuz"
-  mkdir -p "$initrd"/{dev,proc,sys,modules,root}
+  mkdir -p "$initrd"/{dev,proc,sys,modules,host}
   cp "$(command -v busybox)" "$initrd/busybox"
   for module in $INITRD_MODULES; do
     file=$(find -L "$tree/lib/modules/$version/kernel" -name "$module.ko*" | head -n 1)
@@ -83,9 +83,9 @@ prepare_image() {
     echo '#!/busybox sh'
     echo 'for f in proc:proc sysfs:sys devtmpfs:dev; do /busybox mount -t ${f%:*} none /${f#*:}; done'
     echo "for m in $(echo $INITRD_MODULES); do [ ! -e /modules/\$m.ko ] || /busybox insmod /modules/\$m.ko; done"
-    echo '/busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose host /root'
-    echo '/busybox mount --move /dev /root/dev'
-    echo 'exec /busybox chroot /root /bin/bash "$(/busybox sed "s/.*lab_run=//" /proc/cmdline)/init"'
+    echo '/busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144,cache=loose host /host'
+    echo '/busybox mount --move /dev /host/dev'
+    echo 'exec /busybox chroot /host /bin/bash "$(/busybox sed "s/.*lab_run=//" /proc/cmdline)/init"'
   } >"$initrd/init"
   chmod +x "$initrd/init"
   (cd "$initrd" && find . | cpio -o -H newc --quiet | gzip -1) >"$tree/initrd.gz"
