@@ -1,8 +1,7 @@
 import {
-  type EmulatedKernel,
+  EmulatedKernel,
   type EmulatedNamespace,
   type EmulatedSocket,
-  emulatedKernel,
   type SaKey,
   saUsage,
   VirtualClock,
@@ -31,7 +30,7 @@ const PROCESS_ID = 31_337;
 export function emulatedTarget({ kernel: release, hz, pad64 }: Pick<Scenario, 'kernel' | 'hz' | 'pad64'>): Target {
   const clock = new VirtualClock();
   let random = 1;
-  const machine: EmulatedKernel = emulatedKernel({
+  const machine: EmulatedKernel = new EmulatedKernel({
     release,
     hz,
     pad64,

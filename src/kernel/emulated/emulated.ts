@@ -21,50 +21,63 @@ export interface EmulatedOpenOptions extends OpenOptions {
  * One network namespace of an emulated machine: a `Kernel` as good as the real one, and beside it what a real one has elsewhere: sysctls,
  * counters, and packets.
  */
-export interface EmulatedNamespace extends Kernel {
-  open(options?: EmulatedOpenOptions): Promise<EmulatedSocket>;
-  /** As `open`, at once. @throws KernelError as `open` rejects */
-  openNow(options?: EmulatedOpenOptions): EmulatedSocket;
-  /** Writes a sysctl by its dotted name; 0 or the errno. */
-  setSysctl(name: string, value: string): number;
-  sysctl(name: string): string | undefined;
-  /** A counter of /proc/net/xfrm_stat. */
-  stat(name: XfrmStat): number;
-  stats(): Readonly<Record<string, number>>;
-  /** Takes an inbound IPsec packet: check, account, number, events. */
-  input(facts: InboundFacts): Verdict;
-  /** Takes an outbound packet through policies and SAs. The result is valid until the next call. */
-  output(facts: OutboundFacts): OutboundResult;
+export class EmulatedNamespace implements Kernel {
+  readonly name = 'emulated';
   /** The engine's own half, for data planes that keep hold of an SA. */
   readonly engine: Namespace;
+
+  constructor(host: Host) {
+    this.engine = new Namespace(host);
+  }
+
+  async open(options?: EmulatedOpenOptions): Promise<EmulatedSocket> {
+    return this.openNow(options);
+  }
+
+  /** As `open`, at once. @throws KernelError as `open` rejects */
+  openNow(options: EmulatedOpenOptions = {}): EmulatedSocket {
+    return openSocket(this.engine, options);
+  }
+
+  /** Writes a sysctl by its dotted name; 0 or the errno. */
+  setSysctl(name: string, value: string): number {
+    return writeSysctl(this.engine.sysctls, name, value);
+  }
+
+  sysctl(name: string): string | undefined {
+    return readSysctl(this.engine.sysctls, name);
+  }
+
+  /** A counter of /proc/net/xfrm_stat. */
+  stat(name: XfrmStat): number {
+    return this.engine.stats.get(name) ?? 0;
+  }
+
+  stats(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.engine.stats);
+  }
+
+  /** Takes an inbound IPsec packet: check, account, number, events. */
+  input(facts: InboundFacts): Verdict {
+    return input(this.engine, facts);
+  }
+
+  /** Takes an outbound packet through policies and SAs. The result is valid until the next call. */
+  output(facts: OutboundFacts): OutboundResult {
+    return output(this.engine, facts);
+  }
 }
 
-export interface EmulatedKernel extends EmulatedNamespace {
+/** A machine with an emulated kernel, and its first network namespace. */
+export class EmulatedKernel extends EmulatedNamespace {
+  constructor(options: EmulatedOptions = {}) {
+    super(new Host(options));
+  }
+
   /** Another network namespace of the same machine. Namespaces share the listeners' mask and the clock, nothing else. */
-  namespace(): EmulatedNamespace;
-}
-
-/** A machine with an emulated kernel; what it returns is its first network namespace. */
-export function emulatedKernel(options: EmulatedOptions = {}): EmulatedKernel {
-  const host = new Host(options);
-  return { ...namespaceOf(host), namespace: () => namespaceOf(host) };
-}
-
-function namespaceOf(host: Host): EmulatedNamespace {
-  const ns = new Namespace(host);
-  const openNow = (options: EmulatedOpenOptions = {}): EmulatedSocket => openSocket(ns, options);
-  return {
-    name: 'emulated',
-    engine: ns,
-    open: async (options) => openNow(options),
-    openNow,
-    setSysctl: (name, value) => writeSysctl(ns.sysctls, name, value),
-    sysctl: (name) => readSysctl(ns.sysctls, name),
-    stat: (name) => ns.stats.get(name) ?? 0,
-    stats: () => Object.fromEntries(ns.stats),
-    input: (facts) => input(ns, facts),
-    output: (facts) => output(ns, facts),
-  };
+  namespace(): EmulatedNamespace {
+    return new EmulatedNamespace(this.engine.host);
+  }
 }
 
 /** Port ids that the kernel picks have their top bit set. */

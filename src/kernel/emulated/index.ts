@@ -1,11 +1,10 @@
 /** The emulated kernel: what Linux does behind the same door, in TypeScript. A door of its own, as few need it. */
 export { type Clock, systemClock, VirtualClock } from './clock.ts';
 export {
-  type EmulatedKernel,
-  type EmulatedNamespace,
+  EmulatedKernel,
+  EmulatedNamespace,
   type EmulatedOpenOptions,
   type EmulatedOptions,
-  emulatedKernel,
 } from './emulated.ts';
 export { type InboundFacts, inboundPolicyAllows, newInboundFacts, Verdict } from './input.ts';
 export type { XfrmStat } from './namespace.ts';

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { openEvents, saIdOf, XfrmClient } from '../../../src/client/index.ts';
-import { emulatedKernel, outputSa } from '../../../src/kernel/emulated/index.ts';
+import { EmulatedKernel, outputSa } from '../../../src/kernel/emulated/index.ts';
 import { XfrmGroup } from '../../../src/xfrm/index.ts';
 import { newSa } from './world.ts';
 
 /** The client knows nothing of which kernel it talks to: the same calls as on Linux, on the emulation and the real event loop. */
 describe('the client on the emulated kernel', () => {
   it('adds, reads, changes and dumps SAs', async () => {
-    const kernel = emulatedKernel();
+    const kernel = new EmulatedKernel();
     await using client = await XfrmClient.open(kernel);
     const sas = Array.from({ length: 300 }, (_, i) => newSa({}, i + 1));
     for (const { body, attributes } of sas) await client.addSa({ body, attributes });
@@ -24,7 +24,7 @@ describe('the client on the emulated kernel', () => {
   });
 
   it('sees the events of packets', async () => {
-    const kernel = emulatedKernel();
+    const kernel = new EmulatedKernel();
     await using client = await XfrmClient.open(kernel);
     const { body, attributes } = newSa({ replayThresh: 2, etimerThresh: 0 });
     await client.addSa({ body, attributes });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { emulatedKernel } from '../../../src/kernel/emulated/index.ts';
+import { EmulatedKernel } from '../../../src/kernel/emulated/index.ts';
 import { type Batch, KernelError } from '../../../src/kernel/index.ts';
 import { forEachMessage, NlmF } from '../../../src/netlink/index.ts';
 import { decodeMessage, encodeMessage, XfrmGroup, type XfrmMessage } from '../../../src/xfrm/index.ts';
@@ -21,7 +21,7 @@ const getAe = (): Uint8Array => encodeMessage(aevent('GETAE'));
 /** A kernel whose sockets hand over when the returned function is called. */
 function withTurns() {
   const turns: (() => void)[] = [];
-  const kernel = emulatedKernel({ later: (run) => void turns.push(run) });
+  const kernel = new EmulatedKernel({ later: (run) => void turns.push(run) });
   const turn = (): void => {
     for (const run of turns.splice(0)) run();
   };
@@ -164,7 +164,7 @@ describe('a socket of the emulated kernel', () => {
   });
 
   it('refuses what a real one refuses', async () => {
-    const kernel = emulatedKernel();
+    const kernel = new EmulatedKernel();
     await expect(kernel.open({ groups: [33] })).rejects.toMatchObject({ code: 'ERR_ARGUMENT' });
     await expect(kernel.open({ groups: [5], privileged: false })).rejects.toMatchObject({ code: 'ERR_PERMISSION' });
     const socket = await kernel.open({ portId: 77 });

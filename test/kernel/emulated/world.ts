@@ -1,8 +1,7 @@
 import {
-  type EmulatedKernel,
+  EmulatedKernel,
   type EmulatedOptions,
   type EmulatedSocket,
-  emulatedKernel,
   newInboundFacts,
   outputSa,
   VirtualClock,
@@ -32,7 +31,7 @@ export interface World {
 
 export function world(options: EmulatedOptions = {}): World {
   const clock = new VirtualClock();
-  const kernel = emulatedKernel({ clock, later: () => {}, ...options });
+  const kernel = new EmulatedKernel({ clock, later: () => {}, ...options });
   return { clock, kernel, requests: kernel.openNow() };
 }
 
