@@ -1,0 +1,1 @@
+/** The demo: a failover between ordinary processes, measured from outside. */
