@@ -1,5 +1,5 @@
 /** The daemon: configuration, life, wiring of the rooms, control socket. */
-export { ConfigError, checkHooks, readConfig } from './config.ts';
+export { ConfigError, checkHooks, readConfig, readGatewayConfig } from './config.ts';
 export { callControl } from './control-client.ts';
 export type { ControlRequest } from './control-protocol.ts';
 export type { Status } from './status.ts';
