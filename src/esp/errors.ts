@@ -17,7 +17,9 @@ export type EspErrorCode =
   /** The protected packet is longer than IP can say, or than the buffer for it. */
   | 'ERR_ESP_TOO_LONG'
   /** The number would repeat an initialization vector of this key. */
-  | 'ERR_ESP_SEQUENCE';
+  | 'ERR_ESP_SEQUENCE'
+  /** The data plane was disposed of. */
+  | 'ERR_ESP_CLOSED';
 
 export class EspError extends Error {
   override readonly name = 'EspError';

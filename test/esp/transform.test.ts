@@ -11,7 +11,7 @@ import {
 } from '../../src/esp/index.ts';
 import { SaExtraFlag, SaFlag, type XfrmAttributes } from '../../src/xfrm/index.ts';
 import { hex } from '../xfrm/hex.ts';
-import { algorithms, ends, espSa, ipPacket, key, sum } from './sas.ts';
+import { aead, algorithms, ends, espSa, ipPacket, key, sum } from './sas.ts';
 
 const buffer = (): Uint8Array => new Uint8Array(70_000);
 const encap = { type: 2, sport: 4500, dport: 4500, oa: { w0: 0, w1: 0, w2: 0, w3: 0 } };
@@ -80,7 +80,7 @@ describe('seal and open', () => {
   it('of a wrong key, window or altered byte nothing comes out', () => {
     const sa = espSa();
     const wire = sealed(sa, ipPacket());
-    const other = espSa({}, { algAead: { ...(sa.attributes.algAead as never), key: key(20, 99) } as never });
+    const other = espSa({}, { algAead: aead('rfc4106(gcm(aes))', key(20, 99)) });
     expect(opened(other, wire)).toMatchObject({ verdict: 'INTEGRITY', packet: new Uint8Array(0) });
     for (let i = 20; i < wire.length; i++) {
       const altered = Uint8Array.from(wire);
