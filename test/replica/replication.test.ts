@@ -202,6 +202,25 @@ describe('changes', () => {
     expect(a.state.counts.overruns).toBe(1);
   });
 
+  it.each([
+    ['an SA that comes back', () => sa(0x101, { key: 2 }), [0x101, 0x102]],
+    ['an SA that goes', () => undefined, [0x101]],
+  ])('%s with the lost events, while the event before it still waits', (_, back, left) => {
+    const world = pair([0x101]);
+    const { a, b } = world;
+    if (back() === undefined) a.kernel.add(sa(0x102));
+    else a.kernel.delete(id(0x101));
+    a.kernel.overrun();
+    const again = back();
+    if (again === undefined) a.kernel.delete(id(0x102));
+    else for (const one of [again, sa(0x102)]) a.kernel.add(one);
+    world.settle();
+    expect(keysOf(a)).toEqual(left.map((spi) => saKey(id(spi))).sort());
+    expect(accountOf(a)).toEqual(keysOf(a));
+    expect(accountOf(b)).toEqual(keysOf(a));
+    expect(a.state).toMatchObject({ readsPending: 0, lostMeanwhile: false, doubted: false });
+  });
+
   it('lost events on a standby do not make it ask for the whole account again and again', () => {
     const world = pair();
     const before = world.frames.length;
