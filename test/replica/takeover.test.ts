@@ -51,6 +51,32 @@ describe('takeover', () => {
     expect(b.kernel.accept(id(0x102), BigInt(seq) + 1n)).toBe(true);
   });
 
+  it('strict: timers of the kernel come late, and what was accepted until then is not accepted again', () => {
+    const world = pair([sa(0x102, { attributes: { replayThresh: 100_000, etimerThresh: 525 } })], {
+      plan: { rateFloorPps: 1_000 },
+    });
+    const { a, b } = world;
+    let n = 0n;
+    // 525 jiffies are 2100 ms at 250 Hz.
+    while (recordOf(b, id(0x102))?.counters.seq === 0 && n < 5000n) {
+      expect(a.kernel.accept(id(0x102), ++n)).toBe(true);
+      world.pass(1);
+      if (n === 2100n) expect(recordOf(b, id(0x102))?.thresholds).toEqual({ packets: 100_000, timerMs: 2100 });
+    }
+    expect(n).toBeGreaterThan(2200n);
+    const late = pair([sa(0x102, { attributes: { replayThresh: 100_000, etimerThresh: 525 } })], {
+      plan: { rateFloorPps: 1_000 },
+    });
+    for (let i = 1n; i < n; i++) {
+      late.a.kernel.accept(id(0x102), i);
+      late.pass(1);
+    }
+    expect(recordOf(late.b, id(0x102))?.counters.seq).toBe(0);
+    late.a.powerOff();
+    late.promote(late.b);
+    for (let i = 1n; i < n; i++) expect(late.b.kernel.accept(id(0x102), i)).toBe(false);
+  });
+
   it('window: the bitmap as last seen', () => {
     const world = pair(undefined, { plan: { inbound: 'window' } });
     const { a, b } = world;
