@@ -5,7 +5,9 @@ import { doing } from './failure.ts';
 export function register(program: Command): void {
   program
     .command('gateway')
-    .description('run an ESP-in-UDP gateway in user space, without a partner: the other end of a pair, or to try things out')
+    .description(
+      'run an ESP-in-UDP gateway in user space, without a partner: the other end of a pair, or to try things out',
+    )
     .requiredOption('-c, --config <file>', 'configuration: [kernel], [gateway] and, if wanted, [log]')
     .addHelpText(
       'after',

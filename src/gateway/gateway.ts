@@ -71,6 +71,8 @@ interface Remote {
   readonly at: Endpoint;
 }
 
+type Handle = (packet: Uint8Array) => void;
+
 class UdpGateway implements Gateway {
   readonly counts: Partial<Record<OutboundVerdict | InboundVerdict | 'UNKNOWN', number>> = {};
   readonly #options: GatewayOptions;
@@ -108,15 +110,17 @@ class UdpGateway implements Gateway {
   async open(): Promise<void> {
     const { listen, inside, partner } = this.#options;
     const onError = (error: Error): void => this.#fail(error);
+    const passOnOutside: Handle | undefined = partner && ((bytes) => this.#outside?.send(bytes, partner.outside));
     this.#outside = await openUdp('gateway.listen', listen, onError, (bytes, { address, port }) => {
       const remote = this.#byEndpoint.get(`${address} ${port}`) ?? this.#handedOn(bytes, address, port);
       if (remote === undefined) this.#count('UNKNOWN');
-      else this.#take(bytes, partner?.outside, (packet) => this.#inbound(packet, remote));
+      else this.#take(bytes, (packet) => this.#inbound(packet, remote), passOnOutside);
     });
-    this.#inside = await openInside(inside, partner?.inside, {
-      onPacket: (bytes) => this.#take(bytes, partner?.inside, (packet) => this.#outbound(packet)),
+    const port = await openInside(inside, partner?.inside, {
+      onPacket: (bytes) => this.#take(bytes, (packet) => this.#outbound(packet), port.passOn),
       onError,
     });
+    this.#inside = port;
   }
 
   start(): void {
@@ -143,11 +147,10 @@ class UdpGateway implements Gateway {
   }
 
   /** Does with the packet what the state of the gateway says. */
-  #take(bytes: Uint8Array, partner: Endpoint | undefined, handle: (packet: Uint8Array) => void): void {
+  #take(bytes: Uint8Array, handle: Handle, passOn: Handle | undefined): void {
     if (this.#state === 'on') handle(bytes);
-    else if (this.#state === 'off' || partner === undefined) this.#hold.put(bytes, handle);
-    else if (partner === this.#options.partner?.outside) this.#outside?.send(bytes, partner);
-    else this.#inside?.passOn(bytes);
+    else if (this.#state === 'released' && passOn !== undefined) passOn(bytes);
+    else this.#hold.put(bytes, handle);
   }
 
   #inbound(payload: Uint8Array, { family, address }: Remote): void {
@@ -171,7 +174,9 @@ class UdpGateway implements Gateway {
     const remote = this.#byAddress.get(keyOf(family, daddr));
     if (remote === undefined) {
       this.#count('UNKNOWN');
-      this.#warn(`gateway.remotes has no ${formatAddress(daddr, family)}, to which an SA goes: its packets are dropped`);
+      this.#warn(
+        `gateway.remotes has no ${formatAddress(daddr, family)}, to which an SA goes: its packets are dropped`,
+      );
     } else if (packet[isIpv4 ? 9 : 6] !== IpProto.UDP) {
       this.#count('UNKNOWN');
       this.#warn('an SA has no UDP encapsulation: its packets are dropped, as this gateway has UDP ports alone');
@@ -185,7 +190,9 @@ class UdpGateway implements Gateway {
     const { partner, remotes } = this.#options;
     if (partner === undefined || address !== partner.outside.host || port !== partner.outside.port) return undefined;
     const first = remotes[0];
-    return bytes.length === 0 || first === undefined ? undefined : this.#byEndpoint.get(`${first.at.host} ${first.at.port}`);
+    return bytes.length === 0 || first === undefined
+      ? undefined
+      : this.#byEndpoint.get(`${first.at.host} ${first.at.port}`);
   }
 
   #announce(): void {

@@ -28,7 +28,11 @@ export class Hold {
     const nowMs = this.#nowMs();
     this.#held.push({ packet: packet.slice(), handle, sinceMs: nowMs });
     this.#bytes += packet.length;
-    while (this.#held.length - this.#first > PACKETS_MAX || this.#bytes > BYTES_MAX || this.#isOld(this.#first, nowMs)) {
+    while (
+      this.#held.length - this.#first > PACKETS_MAX ||
+      this.#bytes > BYTES_MAX ||
+      this.#isOld(this.#first, nowMs)
+    ) {
       this.#bytes -= (this.#held[this.#first] as Held).packet.length;
       this.#first++;
     }

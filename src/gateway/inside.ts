@@ -7,8 +7,8 @@ export type Inside = { readonly tun: string } | { readonly listen: Endpoint; rea
 export interface InsidePort {
   /** One IP packet. */
   send(packet: Uint8Array): void;
-  /** To the partner, which treats it as its own. */
-  passOn(packet: Uint8Array): void;
+  /** To the partner, which treats it as its own; undefined without one, or where its port cannot be reached so. */
+  readonly passOn: ((packet: Uint8Array) => void) | undefined;
   /** Tells who is at the other end that this gateway is the one now. */
   announce(): void;
   close(): void;
@@ -32,7 +32,7 @@ export async function openInside(
     const tun = await openTun(inside.tun, events);
     return {
       send: (packet) => void tun.write(packet),
-      passOn: () => {},
+      passOn: undefined,
       // Whoever routes to the device is on this machine.
       announce: () => {},
       close: () => tun.close(),
@@ -42,11 +42,12 @@ export async function openInside(
   const socket = await openUdp('gateway.inside.listen', inside.listen, events.onError, (bytes, from) => {
     // Packets are taken from whom they are given to, and from the partner.
     const { address: host, port } = from;
-    if (bytes.length > 0 && [to, partner].some((end) => end?.host === host && end.port === port)) events.onPacket(bytes);
+    if (bytes.length > 0 && [to, partner].some((end) => end?.host === host && end.port === port))
+      events.onPacket(bytes);
   });
   return {
     send: (packet) => socket.send(packet, to),
-    passOn: (packet) => void (partner && socket.send(packet, partner)),
+    passOn: partner && ((packet) => socket.send(packet, partner)),
     announce: () => socket.send(NOTHING, to),
     close: () => socket.close(),
   };

@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import { type Endpoint, pinPattern } from '../link/index.ts';
 import type { Inside } from '../gateway/index.ts';
+import { type Endpoint, pinPattern } from '../link/index.ts';
 import { IpProto, parseAddress } from '../xfrm/index.ts';
 
 /** The configuration files, key by key. */
@@ -81,12 +81,12 @@ const gateway = z.strictObject({
 });
 
 const log = z
-    .strictObject({
-      level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
-      /** Without it: standard error. */
-      file: file.optional(),
-    })
-    .prefault({});
+  .strictObject({
+    level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
+    /** Without it: standard error. */
+    file: file.optional(),
+  })
+  .prefault({});
 
 /** Every key of the file, with its default. Unknown keys are errors. */
 export const schema = z.strictObject({

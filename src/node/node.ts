@@ -32,12 +32,7 @@ const WRITES_MAX = 512;
 const EFFECTS_MAX = 4_096;
 
 /** Starts a node: everything is open and the kernel has been read when it returns. */
-export async function startNode(
-  config: Config,
-  machine: Machine,
-  log: Logger,
-  version: string,
-): Promise<RunningNode> {
+export async function startNode(config: Config, machine: Machine, log: Logger, version: string): Promise<RunningNode> {
   const node = new Node(config, machine, log, version);
   try {
     await node.start();
