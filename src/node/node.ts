@@ -231,7 +231,13 @@ class Node implements RunningNode {
     const nowMs = performance.now();
     switch (request.command) {
       case 'status': {
-        const about = { kernel: this.#kernel.name, peerName: this.#config.peer.name, nowMs, sas: request.sas };
+        const about = {
+          kernel: this.#kernel.name,
+          peerName: this.#config.peer.name,
+          nowMs,
+          sas: request.sas,
+          gateway: this.#gateway?.counts,
+        };
         return { ok: true, result: statusOf(this.#replica.state, about) };
       }
       case 'resync':
