@@ -3,7 +3,21 @@ import { dirname, join, normalize, relative } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 /** docs/architecture.md: a room imports only from rooms above it in this list, and a guest only from its room's host. */
-const rooms = ['netlink', 'xfrm', 'kernel', 'client', 'conformance', 'replica', 'link', 'role', 'node', 'demo', 'cli'];
+const rooms = [
+  'netlink',
+  'xfrm',
+  'kernel',
+  'esp',
+  'client',
+  'conformance',
+  'replica',
+  'link',
+  'role',
+  'gateway',
+  'node',
+  'demo',
+  'cli',
+];
 
 const source = join(import.meta.dirname, '../../src');
 
