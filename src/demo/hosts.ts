@@ -32,8 +32,8 @@ export class Hosts {
   readonly flows: readonly Flow[];
   readonly sent: Record<Direction, number> = { out: 0, in: 0 };
   readonly received: Record<Direction, number> = { out: 0, in: 0 };
-  duplicates = 0;
-  late = 0;
+  readonly duplicates: Record<Direction, number> = { out: 0, in: 0 };
+  readonly late: Record<Direction, number> = { out: 0, in: 0 };
   /** When anything arrived first or again. */
   lastArrivalMs = 0;
   readonly #options: HostsOptions;
@@ -171,10 +171,10 @@ export class Hosts {
         this.received[direction] += 1;
         break;
       case 'late':
-        this.late += 1;
+        this.late[direction] += 1;
         break;
       case 'again':
-        this.duplicates += 1;
+        this.duplicates[direction] += 1;
         break;
       case 'unknown':
         return;

@@ -117,9 +117,10 @@ export class Relay {
     return last;
   }
 
-  /** For each SPI how many numbers were left out between two gateways. */
-  skips(from: Gateway, to: Gateway, sinceMs: number): Map<number, number> {
-    return skips(this.#recording, from, to, sinceMs);
+  /** For each SPI how many numbers were left out between two gateways, one of which followed the other in that time. */
+  skips(from: Gateway, to: Gateway, sinceMs: number, untilMs: number): Map<number, number> {
+    const seen = this.#recording.filter(({ atMs }) => atMs < untilMs);
+    return skips(seen, from, to, sinceMs);
   }
 
   close(): void {

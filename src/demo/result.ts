@@ -41,13 +41,20 @@ export interface Exposure {
   readonly lostToClosedWindows: number;
 }
 
-export interface Change {
+export interface Silence {
+  /** The longer one of the two directions. */
+  readonly outageMs: number;
+  readonly outageOutMs: number;
+  /** With closed windows until they are open again. */
+  readonly outageInMs: number;
+  /** The longest silence of single flows, which send every `intervalMs` or more seldom. */
+  readonly flowSilenceMs: { readonly median: number; readonly max: number };
+}
+
+export interface Change extends Silence {
   /** The `promote` command from its start to its answer. */
   readonly commandMs: number;
   readonly takeoverMs: number;
-  readonly outageMs: number;
-  /** The longest silence of single flows, which send every `intervalMs` or more seldom. */
-  readonly flowSilenceMs: { readonly median: number; readonly max: number };
   readonly intervalMs: number;
 }
 

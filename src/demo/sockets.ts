@@ -17,8 +17,10 @@ export async function openUdp(onPacket: (packet: Buffer, port: number) => void):
   // Addresses are never looked up: there is one.
   const socket: Socket = createSocket({ type: 'udp4', lookup: (_host, _options, done) => done(null, LOOPBACK, 4) });
   socket.on('message', (packet: Buffer, { port }: RemoteInfo) => onPacket(packet, port));
+  // The lookup answers at once, and so may `listening`.
+  const listening = once(socket, 'listening');
   socket.bind(0, LOOPBACK);
-  await once(socket, 'listening');
+  await listening;
   // A port where nobody listens any more may be answered with an error: that is what a dead gateway looks like.
   socket.on('error', () => {});
   return {

@@ -126,11 +126,13 @@ export class World {
     });
   }
 
-  /** Packets that the SAs of a machine have refused as replayed or too late so far. */
+  /**
+   * Packets that the SAs of a machine have refused so far: as replayed, as too late, or as wrongly signed. With extended numbers one below
+   * the window is taken for one of the next 2^32, and its signature does not hold (RFC 4303, appendix A2).
+   */
   async refused(machine: Machine): Promise<number> {
-    return this.#withKernel(machine, async (client) =>
-      (await client.dumpSas()).reduce((n, { body: { stats } }) => n + stats.replay + stats.replayWindow, 0),
-    );
+    const sas = await this.#withKernel(machine, (client) => client.dumpSas());
+    return sas.reduce((n, { body: { stats } }) => n + stats.replay + stats.replayWindow + stats.integrityFailed, 0);
   }
 
   /** Until `right` says yes to the node's status. @throws Error after `limitMs`, with what was awaited and the daemon's last words */
