@@ -98,7 +98,7 @@ export class Demo {
 
   async #build(): Promise<World> {
     const { sas, seed } = this.#options;
-    this.#say(`seed ${seed}: starting two gateways, a peer and the path between them`);
+    this.#say(`seed ${seed}: starting two gateways, a peer, and the path between`);
     const connections = makeConnections(sas / 2, this.#random);
     const world = await World.build({ ...this.#options, connections, random: this.#random, stop: this.#stop });
     this.world = world;
@@ -106,7 +106,7 @@ export class Demo {
     await world.holds('a', LIMIT.address);
     await world.install('peer');
     await world.install('a');
-    this.#say(`${sas} SAs and ${(sas / 2) * 3} policies installed at the peer and at gateway a`);
+    this.#say(`${sas} SAs, ${(sas / 2) * 3} policies installed at the peer and at gateway a`);
     const status = await this.#complete(world, 'b');
     this.expectations.check('the standby was complete before the crash', status.complete, `${status.sas} SAs`);
     return world;
@@ -142,15 +142,15 @@ export class Demo {
     await world.kill('a');
     this.#say('gateway a is killed (SIGKILL)');
     const detectedMs = await this.#within(died, LIMIT.detect, 'the watcher has noticed the crash');
-    this.#say(`the watcher has noticed: promoting gateway b, ${Math.round(detectedMs - killMs)} ms after the crash`);
+    this.#say(`the watcher has noticed after ${Math.round(detectedMs - killMs)} ms: promoting gateway b`);
     const { promoted, commandMs, heldMs } = await this.#promote(world, 'b');
-    const early = this.#replay(world, 'at gateway b in the moment of the takeover', {
+    const early = this.#replay(world, 'takeover, newest at gateway b', {
       target: 'active',
       beforeMs: killMs,
       ...EARLY,
     });
     this.#say(
-      `gateway b is active: takeover ${promoted.takeoverMs} ms, numbers skipped ${promoted.skipMax}, windows closed over ${promoted.closedMax}`,
+      `gateway b is active after ${promoted.takeoverMs} ms: skip ${promoted.skipMax}, windows closed over ${promoted.closedMax}`,
     );
     await early;
     await this.#traffic(SHARE.afterCrash);
@@ -207,8 +207,8 @@ export class Demo {
     await this.#stop.sleep(GIVE_UP_MS);
     world.hosts.giveUp(nowMs() - GIVE_UP_MS);
     await Promise.all([
-      this.#replay(world, `of everything at gateway ${node} after the ${after}`, { target: 'active' }, node),
-      this.#replay(world, `of everything at the peer after the ${after}`, { target: 'peer' }, 'peer'),
+      this.#replay(world, `${after}, all at gateway ${node}`, { target: 'active' }, node),
+      this.#replay(world, `${after}, all at the peer`, { target: 'peer' }, 'peer'),
     ]);
   }
 
@@ -229,7 +229,7 @@ export class Demo {
       late: after.late - before.late,
     };
     this.replays.push(replay);
-    this.#say(`replay ${name}: ${sent} packets, ${replay.accepted} accepted`);
+    this.#say(`replay after ${name}: ${sent} packets, ${replay.accepted} accepted`);
   }
 
   /** Sends on flows on which nothing sent since `sinceMs` has got through, until something does: past windows that are still closed. */
@@ -237,7 +237,7 @@ export class Demo {
     const shut = (): Flow[] => flows.filter((flow) => flow.newestSentMs < sinceMs);
     const count = shut().length;
     if (count === 0) return;
-    this.#say(`${count} of ${flows.length} flows have not got through yet: sending faster on those`);
+    this.#say(`${count} of ${flows.length} flows are not through yet: sending faster on those`);
     world.hosts.push(shut);
     const deadline = nowMs() + LIMIT.through;
     while (world.hosts.pushing && nowMs() < deadline) await this.#stop.sleep(TICK_MS);
