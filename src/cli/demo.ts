@@ -7,7 +7,7 @@ import { usageError } from './failure.ts';
 
 const SEED_END = 2 ** 32;
 const RATE_MAX = 10_000;
-const DURATION = { min: 10, max: 3_600 } as const;
+const DURATION = { min: 5, max: 3_600 } as const;
 /** What a shell says of a program that a signal has ended. */
 const SIGNAL_BASE = 128;
 const SIGNAL_NUMBERS: Partial<Record<NodeJS.Signals, number>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };

@@ -11,6 +11,8 @@ export interface Flow extends Times {
   readonly direction: Direction;
   /** Packets that go out together; 1 for a steady flow. */
   readonly burst: number;
+  /** Time between two packets, or two bursts. */
+  readonly everyMs: number;
   readonly packet: PacketMaker;
   readonly sentAtMs: number[];
   readonly receivedAtMs: (number | undefined)[];
@@ -25,12 +27,21 @@ export interface Flow extends Times {
   dueMs: number;
 }
 
-/** One flow in four sends in bursts of so many. */
-const BURST = 6;
-const BURSTY_ONE_IN = 4;
+/** Some flows send in bursts of so many, once in so long. */
+const BURST = { packets: 6, everyMs: 1_000 } as const;
+/** Of the flows, and of the rate, at the most. */
+const BURSTY_SHARE = 1 / 4;
 
-/** Two flows on each connection, one each way. */
-export function makeFlows(connections: readonly Connection[], random: Random): Flow[] {
+/**
+ * Two flows on each connection, one each way. All together send `ratePps`: a few in bursts, the others as steadily as is left for each of
+ * them.
+ */
+export function makeFlows(connections: readonly Connection[], ratePps: number, random: Random): Flow[] {
+  const count = 2 * connections.length;
+  const burstPps = (1000 * BURST.packets) / BURST.everyMs;
+  const bursty = Math.floor(BURSTY_SHARE * Math.min(count, ratePps / burstPps));
+  const everyMs = (1000 * (count - bursty)) / (ratePps - bursty * burstPps);
+  const isBursty = random.shuffle(Array.from({ length: count }, (_, i) => i < bursty));
   return connections.flatMap((connection, i) =>
     (['out', 'in'] as const).map((direction, j): Flow => {
       const { n, family } = connection;
@@ -42,7 +53,7 @@ export function makeFlows(connections: readonly Connection[], random: Random): F
         index,
         connection,
         direction,
-        burst: random.below(BURSTY_ONE_IN) === 0 ? BURST : 1,
+        ...(isBursty[index] ? { burst: BURST.packets, everyMs: BURST.everyMs } : { burst: 1, everyMs }),
         packet: packetMaker(index, family, address(source), address(destination)),
         sentAtMs: [],
         receivedAtMs: [],
@@ -56,13 +67,9 @@ export function makeFlows(connections: readonly Connection[], random: Random): F
   );
 }
 
-/** Time between two packets of a steady flow, when all flows together send `ratePps`. Bursts come as much more seldom as they are larger. */
-export const intervalMs = (flows: number, ratePps: number): number => (1000 * flows) / ratePps;
-
 /** From `startMs` on every flow is due once in its interval, each at a moment of its own. */
-export function schedule(flows: readonly Flow[], ratePps: number, startMs: number, random: Random): void {
-  const interval = intervalMs(flows.length, ratePps);
-  for (const flow of flows) flow.dueMs = startMs + random.unit() * interval * flow.burst;
+export function schedule(flows: readonly Flow[], startMs: number, random: Random): void {
+  for (const flow of flows) flow.dueMs = startMs + random.unit() * flow.everyMs;
 }
 
 /** Takes note of a packet that is sent now; its number. */

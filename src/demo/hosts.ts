@@ -1,7 +1,7 @@
 /** The hosts behind the gateways and behind the peer: they send each other packets through the tunnels and count what arrives. */
 import { nowMs } from './clock.ts';
 import type { Connection, Direction } from './connections.ts';
-import { type Flow, intervalMs, makeFlows, noteArrival, noteSent, schedule } from './flows.ts';
+import { type Flow, makeFlows, noteArrival, noteSent, schedule } from './flows.ts';
 import { readTag } from './packet.ts';
 import type { Random } from './random.ts';
 import { openUdp, type UdpSocket } from './sockets.ts';
@@ -52,7 +52,7 @@ export class Hosts {
     this.#options = options;
     this.#behindGateways = behindGateways;
     this.#behindPeer = behindPeer;
-    this.flows = makeFlows(options.connections, options.random);
+    this.flows = makeFlows(options.connections, options.ratePps, options.random);
   }
 
   static async open(options: HostsOptions): Promise<Hosts> {
@@ -81,7 +81,7 @@ export class Hosts {
 
   start(): void {
     if (this.#running) return;
-    schedule(this.flows, this.#options.ratePps, nowMs(), this.#options.random);
+    schedule(this.flows, nowMs(), this.#options.random);
     this.#running = true;
     this.#timer ??= setInterval(() => this.#tick(), TICK_MS);
   }
@@ -121,7 +121,6 @@ export class Hosts {
     const { flows } = this;
     const { ratePps } = this.#options;
     const now = nowMs();
-    const interval = intervalMs(flows.length, ratePps);
     let left = Math.max(TICK_PACKETS_MIN, Math.ceil((TICK_FACTOR * ratePps * TICK_MS) / 1000));
     // Starts where the last tick stopped: no flow is behind the others for ever.
     for (let looked = 0; looked < flows.length && left > 0; looked++) {
@@ -130,7 +129,7 @@ export class Hosts {
       if (flow.dueMs > now) continue;
       for (let i = 0; i < flow.burst; i++) this.#send(flow, now);
       left -= flow.burst;
-      flow.dueMs = Math.max(flow.dueMs + interval * flow.burst, now);
+      flow.dueMs = Math.max(flow.dueMs + flow.everyMs, now);
     }
     const pushed = this.#push?.();
     if (pushed === undefined) return;

@@ -2,7 +2,7 @@
 import type { Status } from '../node/index.ts';
 import { nowMs } from './clock.ts';
 import type { Expectations } from './expectations.ts';
-import { intervalMs } from './flows.ts';
+import type { Flow } from './flows.ts';
 import { type Begin, countBetween, type KnownSa, phasesOf, silence, tenths, unseen } from './phases.ts';
 import { type DemoResult, type Replay, sum, type Takeover, triedOf } from './result.ts';
 import type { World } from './world.ts';
@@ -41,7 +41,6 @@ export interface SwitchFacts {
 interface Facts extends CrashFacts, SwitchFacts {
   readonly sas: number;
   readonly seed: number;
-  readonly ratePps: number;
   readonly startMs: number;
   readonly endMs: number;
 }
@@ -61,12 +60,12 @@ export async function report(world: World, story: Story, facts: Facts): Promise<
   const { killMs, heldMs, switchMs, switchHeldMs, endMs, detectedMs, promoted, switched, shown } = facts;
   const { path, hosts } = world;
   const { flows } = hosts;
-  const { sas, seed, ratePps } = facts;
+  const { sas, seed } = facts;
   const { expectations, replays, begins } = story;
   const phases = phasesOf(flows, begins, endMs);
   const attackMs = begins.find(({ name }) => name === 'attack after the takeover')?.atMs ?? endMs;
   const secondAttackMs = begins.find(({ name }) => name === 'attack after the switchover')?.atMs ?? endMs;
-  const interval = tenths(intervalMs(flows.length, ratePps));
+  const interval = tenths(flows.reduce((ms, { everyMs }) => Math.max(ms, everyMs), 0));
 
   const reused = await path.call('reused');
   const [first] = reused;
@@ -91,7 +90,7 @@ export async function report(world: World, story: Story, facts: Facts): Promise<
   const accepted = sum([hosts.duplicates.out, hosts.duplicates.in]);
   const tried = sum(replays.map(triedOf));
   const sent = sum(replays.map((replay) => replay.sent));
-  expectations.check('no replayed packet was accepted', accepted === 0, `${accepted} of ${tried}`);
+  expectations.check('no replayed packet was accepted', accepted === 0, `${accepted} of ${tried}${acceptedOn(flows)}`);
   expectations.check(
     'the replays reached their targets',
     tried >= REACHED_MIN * sent && tried > 0,
@@ -160,3 +159,16 @@ export async function report(world: World, story: Story, facts: Facts): Promise<
 
 const least = (numbers: readonly number[]): number => numbers.reduce((a, b) => Math.min(a, b), numbers[0] ?? 0);
 const most = (numbers: readonly number[]): number => numbers.reduce((a, b) => Math.max(a, b), numbers[0] ?? 0);
+
+/** On which flows: what it takes to find out why. */
+function acceptedOn(flows: readonly Flow[]): string {
+  const hit = flows.filter(({ duplicates }) => duplicates > 0);
+  if (hit.length === 0) return '';
+  const shown = hit.slice(0, HIT_SHOWN).map(({ connection, direction, burst, duplicates, sentAtMs }) => {
+    const { cipher, window, spi } = connection;
+    const kind = `${cipher}, window ${window.packets}${window.esn ? ' esn' : ''}${burst > 1 ? ', in bursts' : ''}`;
+    return `${duplicates} on SPI 0x${spi[direction].toString(16)} (${direction}, ${kind}, ${sentAtMs.length} sent)`;
+  });
+  return `: ${shown.join('; ')}${hit.length > HIT_SHOWN ? `; and on ${hit.length - HIT_SHOWN} more` : ''}`;
+}
+const HIT_SHOWN = 5;

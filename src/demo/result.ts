@@ -47,7 +47,7 @@ export interface Silence {
   readonly outageOutMs: number;
   /** With closed windows until they are open again. */
   readonly outageInMs: number;
-  /** The longest silence of single flows, which send every `intervalMs` or more seldom. */
+  /** The longest silence of single flows, which send every `intervalMs` or more often. */
   readonly flowSilenceMs: { readonly median: number; readonly max: number };
 }
 

@@ -71,7 +71,7 @@ export class World {
     let hosts: Hosts | undefined;
     try {
       hosts = await Hosts.open(options);
-      const path = new PathClient(processes.start({ name: 'path', file: programFile('path'), args: [] }));
+      const path = new PathClient(processes.start({ name: 'path', file: programFile('path'), args: [folder] }));
       const world = new World(folder, hosts, path, processes, options);
       const ports = await freePorts();
       await writeConfigs(folder, ports, { path: await options.stop.or(path.call('ports')), hosts: hosts.ports() });

@@ -4,25 +4,35 @@ import { makeFlows, noteArrival, noteSent, schedule } from '../../src/demo/flows
 import { countBetween, phasesOf, silence, unseen } from '../../src/demo/phases.ts';
 import { Random } from '../../src/demo/random.ts';
 
-const flows = (count = 1) => makeFlows(makeConnections(count, new Random(1)), new Random(1));
+const flows = (count = 1, ratePps = 1500) => makeFlows(makeConnections(count, new Random(1)), ratePps, new Random(1));
 
 describe('flows', () => {
   it('are two on each connection, some of them in bursts', () => {
     const all = flows(64);
     expect(all.length).toBe(128);
     expect(new Set(all.map(({ direction }) => direction))).toEqual(new Set(['out', 'in']));
-    const bursty = all.filter(({ burst }) => burst > 1).length;
-    expect(bursty).toBeGreaterThan(10);
-    expect(bursty).toBeLessThan(64);
+    expect(all.filter(({ burst }) => burst > 1).length).toBe(32);
+  });
+
+  it.each([
+    [2, 10],
+    [128, 1500],
+    [2, 5000],
+    [5000, 1500],
+  ])('%d connections send at the rate that is asked for, whatever it is', (count, ratePps) => {
+    const rates = flows(count, ratePps).map(({ burst, everyMs }) => (1000 * burst) / everyMs);
+    expect(Math.min(...rates)).toBeGreaterThan(0);
+    expect(rates.reduce((a, b) => a + b, 0)).toBeCloseTo(ratePps, 3);
   });
 
   it('are due at moments spread over their interval', () => {
-    const all = flows(500);
-    schedule(all, 1000, 5_000, new Random(2));
+    const all = flows(500, 750);
+    schedule(all, 5_000, new Random(2));
     const steady = all.filter(({ burst }) => burst === 1).map(({ dueMs }) => dueMs);
     expect(Math.min(...steady)).toBeGreaterThanOrEqual(5_000);
-    expect(Math.max(...steady)).toBeLessThan(6_000);
-    const firstHalf = steady.filter((ms) => ms < 5_500).length / steady.length;
+    const end = 5_000 + Math.max(...all.map(({ everyMs }) => everyMs));
+    expect(Math.max(...steady)).toBeLessThan(end);
+    const firstHalf = steady.filter((ms) => ms < (5_000 + end) / 2).length / steady.length;
     expect(firstHalf).toBeGreaterThan(0.4);
     expect(firstHalf).toBeLessThan(0.6);
   });
