@@ -10,7 +10,7 @@ import { execFileSync } from 'node:child_process';
 import { release } from 'node:os';
 import { ClientError, linuxKernel, newAevent, type Policy, type Sa, saIdOf, XfrmClient } from 'xfrmsync';
 import { EmulatedKernel } from 'xfrmsync/emulated';
-import { EspDataPlane, type InboundVerdict } from 'xfrmsync/esp';
+import { EspDataPlane, espTransform, type InboundVerdict } from 'xfrmsync/esp';
 import { PolicyDir, SaFlag, type XfrmAttributes } from 'xfrmsync/xfrm';
 import { policyBody, selector } from '../client/bodies.ts';
 import type { LabCheck, LabReport } from '../client/lab-report.ts';
@@ -38,6 +38,8 @@ const SIZES = [1, 30, 777];
 const SIZES_BACK = [12, 30, 777];
 const SIZE_FORGED = 13;
 const REQID = 7;
+/** Expedited forwarding, ECT(1). */
+const TOS = 0xb9;
 
 type Family = 4 | 6;
 const FAMILIES: readonly Family[] = [4, 6];
@@ -103,7 +105,8 @@ function must(fd: number | undefined): number {
 const applications = new Map(
   FAMILIES.flatMap((family) =>
     [ENDS, INSIDE].map(
-      (place) => [place[family].saddr, must(udpSocket('a', family, place[family].saddr, SENDER_PORT))] as const,
+      (place) =>
+        [place[family].saddr, must(udpSocket('a', family, place[family].saddr, SENDER_PORT, { tos: TOS }))] as const,
     ),
   ),
 );
@@ -253,6 +256,30 @@ function arrived(family: Family): Buffer | undefined {
   return bytes < 0 ? undefined : into.subarray(0, bytes);
 }
 
+/**
+ * What the kernel has made of `inner` is what `seal` makes of it: length, header, and with a NULL cipher every byte. Identifications are
+ * the kernel's own, IVs too.
+ */
+function compare(c: Case, out: Sa, theirs: Uint8Array, inner: Uint8Array): void {
+  const head = c.outer === 4 ? 20 : 40;
+  const esp = head + (c.encap ? 8 : 0);
+  const seq = Buffer.from(theirs).readUInt32BE(esp + 4);
+  const ours = new Uint8Array(2048);
+  same(
+    espTransform(out).seal(inner, seq, seq === 0xffff_ffff ? 6 : 7, ours),
+    theirs.length,
+    'the length of what was sealed',
+  );
+  const header = (packet: Uint8Array): Uint8Array => {
+    const bytes = packet.slice(0, esp);
+    if (c.outer === 4) bytes.fill(0, 4, 6).fill(0, 10, 12);
+    else if (c.encap) bytes.fill(0, esp - 2);
+    return bytes;
+  };
+  same(header(ours), header(theirs), 'the outer header');
+  if (c.attributes.algCrypt?.key.length === 0) same(ours.slice(esp, theirs.length), theirs.slice(esp), 'ESP');
+}
+
 /** The packet with the words of its signature turned, so that the sum of a UDP around it stays right. */
 function forged(packet: Uint8Array): Uint8Array {
   const end = packet.length;
@@ -281,6 +308,7 @@ async function converse(c: Case): Promise<number> {
     const { verdict, inner } = opened(last);
     same(verdict, 'OPENED');
     same(Buffer.from(inner.subarray(udp + 8)), data);
+    compare(c, out, last, inner);
     if (c.inner === 4) same(sum(inner.subarray(0, udp)), 0);
     const addresses = inner.subarray(c.inner === 4 ? 12 : 8, udp);
     const upper = inner.subarray(udp);
