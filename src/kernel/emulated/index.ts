@@ -6,6 +6,7 @@ export {
   type EmulatedOpenOptions,
   type EmulatedOptions,
 } from './emulated.ts';
+export type { FaultScope } from './faults.ts';
 export { type InboundFacts, inboundPolicyAllows, newInboundFacts, Verdict } from './input.ts';
 export type { XfrmStat } from './namespace.ts';
 export { type OutboundFacts, type OutboundResult, outputSa } from './output.ts';
