@@ -6,6 +6,7 @@ import { GROUP_MAX, Host, type HostOptions } from './host.ts';
 import { type InboundFacts, input, type Verdict } from './input.ts';
 import { Namespace, type XfrmStat } from './namespace.ts';
 import { type OutboundFacts, type OutboundResult, output } from './output.ts';
+import { type NamespaceSnapshot, type SnapshotOptions, takeSnapshotOf } from './snapshot.ts';
 import { EmulatedSocket } from './socket.ts';
 import { readSysctl, writeSysctl } from './sysctl.ts';
 
@@ -43,6 +44,11 @@ export class EmulatedNamespace implements Kernel {
   /** The open sockets of this namespace, oldest first: what a program under test has opened by itself. */
   sockets(): EmulatedSocket[] {
     return [...this.engine.sockets.values()];
+  }
+
+  /** The whole namespace as it stands, in words. */
+  snapshot(options: SnapshotOptions = {}): NamespaceSnapshot {
+    return takeSnapshotOf(this.engine, options);
   }
 
   /**

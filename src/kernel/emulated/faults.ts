@@ -9,7 +9,7 @@ export interface FaultScope {
   readonly count?: number;
   /** Only messages of this type (`XfrmMsg`). */
   readonly type?: number;
-  /** Only messages of which this is true: header and body. The bytes are valid during the call. */
+  /** Only messages of which this is true: header and body. The bytes are valid during the call, which must not use the kernel. */
   readonly where?: (message: Uint8Array) => boolean;
 }
 

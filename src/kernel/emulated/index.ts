@@ -11,5 +11,6 @@ export { type InboundFacts, inboundPolicyAllows, newInboundFacts, Verdict } from
 export type { XfrmStat } from './namespace.ts';
 export { type OutboundFacts, type OutboundResult, outputSa } from './output.ts';
 export type { Flow } from './selector.ts';
-export type { EmulatedSocket } from './socket.ts';
+export type { CounterSnapshot, NamespaceSnapshot, PolicySnapshot, SaSnapshot, SnapshotOptions } from './snapshot.ts';
+export type { EmulatedSocket, SocketSnapshot } from './socket.ts';
 export { type SaKey, type SaUsage, saUsage } from './usage.ts';

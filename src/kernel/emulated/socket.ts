@@ -39,6 +39,27 @@ export interface SocketFacts {
   readonly privileged: boolean;
 }
 
+/** A socket as it stands. */
+export interface SocketSnapshot {
+  readonly portId: number;
+  /** Multicast groups (`XfrmGroup`). */
+  readonly groups: readonly number[];
+  readonly receiveBufferBytes: number;
+  /** Datagrams that wait, and what the kernel charges them against the receive buffer. */
+  readonly waiting: number;
+  readonly chargedBytes: number;
+  /** Messages lost so far for want of room or of memory. */
+  readonly drops: number;
+  /** Loses everything until what waits has been read. */
+  readonly congested: boolean;
+  /** ENOBUFS waits to be read. */
+  readonly overrun: boolean;
+  /** A dump is under way. */
+  readonly dumping: boolean;
+  /** By `hold`. */
+  readonly held: boolean;
+}
+
 /** How SO_RCVBUF takes a number: doubled, with a minimum. */
 export const receiveBufferOf = (wanted: number): number => Math.max(2 * wanted, RECEIVE_BUFFER_MIN);
 
@@ -249,6 +270,23 @@ export class EmulatedSocket implements KernelSocket, Listener, Requester, Receiv
   /** Datagrams that wait. */
   get waiting(): number {
     return this.#queue.count;
+  }
+
+  snapshot(): SocketSnapshot {
+    const { portId, receiveBufferBytes, drops } = this;
+    const groups = Array.from({ length: GROUP_MAX }, (_, i) => i + 1);
+    return {
+      portId,
+      groups: groups.filter((group) => (this.groups & (1 << (group - 1))) !== 0),
+      receiveBufferBytes,
+      waiting: this.#queue.count,
+      chargedBytes: this.#queue.charged,
+      drops,
+      congested: this.#congested,
+      overrun: this.#overrun,
+      dumping: this.#dump !== undefined,
+      held: this.#held,
+    };
   }
 
   deliver(bytes: Uint8Array, length: number, group: number): void {
