@@ -169,6 +169,8 @@ describe('messages that are larger than what the writer begins with', () => {
 });
 
 describe('limits in time that no clock reaches, or that have long passed', () => {
+  const YEAR_MS = 365 * 86_400_000;
+
   /** A clock that gives up on whoever asks it without end. */
   class PatientClock extends VirtualClock {
     asked = 0;
@@ -192,7 +194,7 @@ describe('limits in time that no clock reaches, or that have long passed', () =>
   function age(clock: VirtualClock): void {
     clock.advance(3_600_000);
     for (const years of [1, -3, 200, -198]) {
-      clock.stepRealtime(years * 365 * 86_400_000);
+      clock.stepRealtime(years * YEAR_MS);
       clock.advance(3_600_000);
     }
   }
@@ -208,6 +210,8 @@ describe('limits in time that no clock reaches, or that have long passed', () =>
           ask(here, { ...sa, body: { ...sa.body, lft: { ...sa.body.lft, [a]: x, [b]: y } } });
           ask(here, aevent('NEWAE', { ltimeVal: { bytes: 0n, packets: 0n, addTime: time, useTime: time } }));
           age(clock);
+          // Of an SA that was never used a limit of its use is looked at again and again, as in the kernel: not for centuries.
+          if (!`${a} ${b}`.includes('Use')) clock.advance(300 * YEAR_MS);
           const told = received(listener).map((message) => (message as XfrmMessage<'EXPIRE'>).body.hard);
           // At most once soft, then once hard, and the SA is gone.
           expect([[], [0], [1], [0, 1]], `${a} ${x}, ${b} ${y}, since ${time}`).toContainEqual(told);
@@ -231,5 +235,18 @@ describe('limits in time that no clock reaches, or that have long passed', () =>
         expect(here.kernel.engine.spd.count).toBe(told.includes(1) ? 0 : 1);
       }
     }
+  });
+
+  it.each(['-2147483648', '-1', '0', '1', '2147483647'])('larval SAs: net.core.xfrm_acq_expires = %s', (text) => {
+    const clock = new PatientClock();
+    const here = world({ clock });
+    expect(here.kernel.setSysctl('net.core.xfrm_acq_expires', text)).toBe(0);
+    const { body } = newSa();
+    const info = { ...body, id: { ...body.id, spi: 0 } };
+    const range = { info, min: 0x100, max: 0x1ff };
+    ask(here, { kind: 'ALLOCSPI', flags: NlmF.REQUEST, seq: 1, pid: 0, body: range, attributes: {} });
+    age(clock);
+    // 0 is no limit, and 68 years are not over.
+    expect(here.kernel.engine.sad.count).toBe(['0', '2147483647'].includes(text) ? 1 : 0);
   });
 });
