@@ -1,5 +1,5 @@
 import { KernelError } from '../errors.ts';
-import type { Kernel, OpenOptions } from '../kernel.ts';
+import { defaultReceiveBuffer, type Kernel, type OpenOptions } from '../kernel.ts';
 import { Errno } from './errno.ts';
 import { checkErrno, type FaultScope, Faults } from './faults.ts';
 import { GROUP_MAX, Host, type HostOptions } from './host.ts';
@@ -34,11 +34,17 @@ export class EmulatedNamespace implements Kernel {
     this.bootId = host.bootId;
   }
 
-  async open(options?: EmulatedOpenOptions): Promise<EmulatedSocket> {
-    return this.openNow(options);
+  /** A socket as `linuxKernel` opens them: with explanations in refusals, and a large receive buffer. */
+  async open(options: EmulatedOpenOptions = {}): Promise<EmulatedSocket> {
+    const groups = [...(options.groups ?? [])];
+    const receiveBufferBytes = options.receiveBufferBytes ?? defaultReceiveBuffer(groups.length > 0);
+    const socket = this.openNow({ ...options, groups, receiveBufferBytes });
+    socket.options.capAck = true;
+    socket.options.extAck = true;
+    return socket;
   }
 
-  /** As `open`, at once. @throws KernelError as `open` rejects */
+  /** A plain socket, as socket(2) and bind(2) make it: no explanations, whole requests quoted, the system's receive buffer. @throws KernelError */
   openNow(options: EmulatedOpenOptions = {}): EmulatedSocket {
     return openSocket(this.engine, options);
   }
