@@ -206,6 +206,26 @@ export const packetChecks: Readonly<Record<string, (pair: Pair) => Promise<objec
     return { hz };
   },
 
+  'thresholds of a new SA are those of the sysctls, those of others stay': async ({ machine, a }) => {
+    const [before, after] = [0x4200, 0x4201].map((spi) => espSa({ saddr: A, daddr: B, spi })) as [Sa, Sa];
+    const thresholds = async (sa: Sa): Promise<unknown> => {
+      const { replayThresh, etimerThresh } = (await a.getAevent(saIdOf(sa), { thresholds: true }))?.attributes ?? {};
+      return [replayThresh, etimerThresh];
+    };
+    await a.addSa(before);
+    machine.setSysctl('a', 'net.core.xfrm_aevent_rseqth', 7);
+    machine.setSysctl('a', 'net.core.xfrm_aevent_etime', 50);
+    try {
+      await a.addSa(after);
+    } finally {
+      machine.setSysctl('a', 'net.core.xfrm_aevent_rseqth', 2);
+      machine.setSysctl('a', 'net.core.xfrm_aevent_etime', 10);
+    }
+    same(await thresholds(before), [2, 10]);
+    same(await thresholds(after), [7, 50]);
+    return undefined;
+  },
+
   'thresholds of the SA whose answer to both at once stops a kernel': async ({ a }) => {
     for (const words of [7, 8]) {
       const sa = espSa({ saddr: A, daddr: B, spi: 0x4100 + words }, 'gcm', 'esn');

@@ -14,4 +14,4 @@ export type { Flow } from './selector.ts';
 export type { CounterSnapshot, NamespaceSnapshot, PolicySnapshot, SaSnapshot, SnapshotOptions } from './snapshot.ts';
 export type { EmulatedSocket, SocketSnapshot } from './socket.ts';
 export { type SaKey, type SaUsage, saUsage } from './usage.ts';
-export { carry, type Passage } from './wire.ts';
+export { carry, type Passage, type UdpPacket, udpPacket } from './wire.ts';

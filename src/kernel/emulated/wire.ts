@@ -1,4 +1,5 @@
-import { XfrmMode } from '../../xfrm/index.ts';
+import { type Address, IpProto, parseAddress, XfrmMode } from '../../xfrm/index.ts';
+import { KernelError } from '../errors.ts';
 import type { EmulatedNamespace } from './emulated.ts';
 import { type InboundFacts, inboundPolicyAllows, newInboundFacts, toRowWord, Verdict } from './input.ts';
 import type { OutboundFacts } from './output.ts';
@@ -9,6 +10,52 @@ import { Row, RowBit } from './row.ts';
 
 const DIR_IN = 0;
 const ENCAP = 4;
+const UDP_HEADER = 8;
+const IPV4_HEADER = 20;
+const IPV6_HEADER = 40;
+
+/** A UDP datagram. Addresses in plain notation, both of one family. */
+export interface UdpPacket {
+  readonly from: string;
+  readonly to: string;
+  readonly sport?: number;
+  readonly dport?: number;
+  readonly payloadBytes?: number;
+  readonly mark?: number;
+  /** Of the xfrm interface that it goes out by. */
+  readonly ifId?: number;
+}
+
+/** What `output` and `carry` want to know of a UDP datagram. @throws KernelError ERR_ARGUMENT for what is no address */
+export function udpPacket({
+  from,
+  to,
+  sport = 0,
+  dport = 0,
+  payloadBytes = 0,
+  mark = 0,
+  ifId = 0,
+}: UdpPacket): OutboundFacts {
+  const source = parseAddress(from);
+  const destination = parseAddress(to);
+  if (source === undefined || destination === undefined || source.family !== destination.family) {
+    throw new KernelError('ERR_ARGUMENT', `${from} to ${to}: give two addresses of one family, in plain notation`);
+  }
+  const { family } = source;
+  const proto = IpProto.UDP;
+  const flow = { family, saddr: bytesOf(source.address), daddr: bytesOf(destination.address), proto, sport, dport };
+  const bytes = UDP_HEADER + payloadBytes;
+  return { flow, mark, ifId, payloadBytes: bytes, packetBytes: bytes + (family === 2 ? IPV4_HEADER : IPV6_HEADER) };
+}
+
+function bytesOf({ w0, w1, w2, w3 }: Address): Uint8Array {
+  const bytes = new Uint8Array(16);
+  const view = new DataView(bytes.buffer);
+  [w0, w1, w2, w3].forEach((word, i) => {
+    view.setUint32(4 * i, word);
+  });
+  return bytes;
+}
 
 /** What became of a packet. */
 export interface Passage {
