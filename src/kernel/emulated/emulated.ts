@@ -71,7 +71,8 @@ export class EmulatedNamespace implements Kernel {
   /**
    * The whole machine is out of memory. What allocates is refused as Linux does: NEWSA, UPDSA, NEWPOLICY, UPDPOLICY, ACQUIRE and all that
    * asks for something with ENOMEM, ALLOCSPI of a new SA with ENOENT, dumps with ENOBUFS. What takes no memory is carried out (DELSA, NEWAE,
-   * flushes); all events are lost, and their listeners told of an overrun. Acknowledgements, and packets, are spared.
+   * flushes); all events are lost, and their listeners told of an overrun. Acknowledgements, packets and MIGRATE are
+   * spared.
    */
   get memoryPressure(): boolean {
     return this.engine.host.memoryPressure;
