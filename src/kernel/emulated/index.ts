@@ -1,5 +1,6 @@
 /** The emulated kernel: what Linux does behind the same door, in TypeScript. A door of its own, as few need it. */
 export { type Clock, systemClock, VirtualClock } from './clock.ts';
+export { flowIsOfSa, inferSeqHi, isWorthVerifying, readSa, type StoredSa, watchSas } from './data-plane.ts';
 export {
   EmulatedKernel,
   EmulatedNamespace,
@@ -7,9 +8,10 @@ export {
   type EmulatedOptions,
 } from './emulated.ts';
 export type { FaultScope } from './faults.ts';
-export { type InboundFacts, inboundPolicyAllows, newInboundFacts, Verdict } from './input.ts';
+export { findInbound, type InboundFacts, inboundPolicyAllows, newInboundFacts, Verdict } from './input.ts';
 export type { XfrmStat } from './namespace.ts';
 export { type OutboundFacts, type OutboundResult, outputSa } from './output.ts';
+export { NO_SLOT } from './sad.ts';
 export type { Flow } from './selector.ts';
 export type { CounterSnapshot, NamespaceSnapshot, PolicySnapshot, SaSnapshot, SnapshotOptions } from './snapshot.ts';
 export type { EmulatedSocket, SocketSnapshot } from './socket.ts';
