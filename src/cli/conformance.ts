@@ -13,7 +13,7 @@ interface ConformanceOptions {
 }
 
 /** Scenarios between two lines of progress. */
-const PROGRESS_EVERY = 100;
+const PROGRESS_EVERY = 10;
 
 export function register(program: Command): void {
   program

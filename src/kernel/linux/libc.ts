@@ -31,7 +31,9 @@ export interface Libc {
   capset(header: Memory, data: Memory): number;
   sched_getaffinity(pid: number, bytes: number, mask: Memory): number;
   sched_setaffinity(pid: number, bytes: number, mask: Memory): number;
+  sched_setscheduler(pid: number, policy: number, param: Memory): number;
   sched_getcpu(): number;
+  sched_yield(): number;
   close(fd: number): number;
   /** Where `memory` lies. It moves never if it is on an ArrayBuffer of its own; whoever stores the address keeps `memory` referenced. */
   addressOf(memory: Memory): bigint;
@@ -122,6 +124,8 @@ function bindLibc(koffi: Koffi): Libc {
     capset: process_.func('int capset(void *, const void *)'),
     sched_getaffinity: process_.func('int sched_getaffinity(int, uintptr_t, void *)'),
     sched_setaffinity: process_.func('int sched_setaffinity(int, uintptr_t, const void *)'),
+    sched_yield: process_.func('int sched_yield()'),
+    sched_setscheduler: process_.func('int sched_setscheduler(int, int, const void *)'),
     sched_getcpu: process_.func('int sched_getcpu()'),
     close: process_.func('int close(int)'),
     addressOf: (memory) => koffi.address(memory),
