@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs';
-import { abi, type LinuxSystem, openSystem } from '../kernel/linux/index.ts';
+import { abi, type LinuxSystem } from '../kernel/linux/index.ts';
 import { forEachMessage, hostLittleEndian } from '../netlink/index.ts';
 import { XfrmMsg } from '../xfrm/index.ts';
 import { linuxSaUsage } from './linux-sa.ts';
@@ -43,13 +43,8 @@ const OPTIONS: Readonly<Record<string, readonly [level: number, option: number]>
  * This machine's kernel for one scenario, in network namespaces of its own, which end with `close`. The calling thread enters them for a
  * moment at a time.
  *
- * @throws KernelError ERR_NOT_LINUX, ERR_UNSUPPORTED_ARCH, ERR_NO_KOFFI, ERR_PERMISSION (it takes CAP_NET_ADMIN and CAP_SYS_ADMIN)
+ * @throws KernelError ERR_PERMISSION (it takes CAP_NET_ADMIN and CAP_SYS_ADMIN), ERR_NAMESPACE, ERR_SYSCALL
  */
-export async function linuxTarget(scenario: Pick<Scenario, 'topology'>): Promise<Target> {
-  return linuxTargetOn(await openSystem(), scenario);
-}
-
-/** The same without loading anything. @throws KernelError */
 export function linuxTargetOn(system: LinuxSystem, { topology }: Pick<Scenario, 'topology'>): Target {
   return new LinuxTarget(system, new LinuxWorld(system, topology));
 }
@@ -79,7 +74,7 @@ class LinuxTarget implements Target {
       let errno = 0;
       for (const [name, value] of options) errno ||= setOption(system, fd, name, value);
       if (errno === 0 && portid !== 'none') {
-        errno = -system.bind(fd, netlinkAddress(portid === 'auto' ? 0 : portid, groups));
+        errno = errnoOf(system.bind(fd, netlinkAddress(portid === 'auto' ? 0 : portid, groups)));
       }
       if (errno === 0) return fd;
       system.close(fd);
@@ -116,7 +111,7 @@ class LinuxTarget implements Target {
     const address = sender.addressed ? netlinkAddress(0, 0) : null;
     const { processor } = this.#world;
     if (asksSadInfo(datagram)) processor.letWorkersRun();
-    const errno = this.#as(sender.privileged, () => -this.#system.send(this.#socket(sock), datagram, address));
+    const errno = this.#as(sender.privileged, () => errnoOf(this.#system.send(this.#socket(sock), datagram, address)));
     if (!this.#system.smp) processor.letWorkersRun();
     return errno;
   }
@@ -155,7 +150,7 @@ class LinuxTarget implements Target {
     try {
       for (let i = 0; i < count; i++) {
         const stat = world.xfrmStat(ns);
-        errnos.push(-system.send(fd, payload, to));
+        errnos.push(errnoOf(system.send(fd, payload, to)));
         if (errnos.at(-1) !== 0) this.#untilExpired(step, stat);
       }
     } finally {
@@ -297,6 +292,9 @@ const VERDICT_OF = [
   ['integrity', 'integrity'],
 ] as const;
 
+/** Positive, 0 for success. */
+const errnoOf = (result: number): number => (result < 0 ? -result : 0);
+
 function asksSadInfo(datagram: Uint8Array): boolean {
   const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.length);
   let asks = false;
@@ -309,5 +307,5 @@ function asksSadInfo(datagram: Uint8Array): boolean {
 function setOption(system: LinuxSystem, fd: number, name: string, value: number): number {
   const option = OPTIONS[name];
   if (option === undefined) throw new Error(`The scenario sets a socket option that nobody knows: ${name}`);
-  return -system.setOption(fd, ...option, value);
+  return errnoOf(system.setOption(fd, ...option, value));
 }

@@ -75,6 +75,8 @@ const INTERRUPTED = 4;
 const ATTEMPTS_MAX = 100;
 /** 1024 processors. */
 const AFFINITY_WORDS = 32;
+/** Many times what a worker takes, as it has the processor to itself. */
+const WORKER_MS = 20;
 /** The lowest one: above everything that is not real-time. */
 const FIFO_PRIORITY = 1;
 
@@ -157,9 +159,9 @@ function holdProcessor(libc: Libc, smp: boolean): ProcessorHold {
   const realTime = smp && schedule(SCHED_FIFO, FIFO_PRIORITY);
   return {
     letWorkersRun() {
-      if (realTime) schedule(SCHED_OTHER, 0);
-      libc.sched_yield();
-      if (realTime) schedule(SCHED_FIFO, FIFO_PRIORITY);
+      // To yield is not to stop: 6.12's scheduler may choose this thread again.
+      if (smp) libc.poll(Int32Array.of(-1, 0), 1, WORKER_MS);
+      else libc.sched_yield();
     },
     release() {
       if (realTime) schedule(SCHED_OTHER, 0);
