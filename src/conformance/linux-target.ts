@@ -146,12 +146,15 @@ class LinuxTarget implements Target {
     const to = inetAddress(family, dst, dport);
     const payload = new Uint8Array(step.payload);
     const errnos: number[] = [];
+    let stat = before;
     world.arrived(there);
     try {
       for (let i = 0; i < count; i++) {
-        const stat = world.xfrmStat(ns);
-        errnos.push(errnoOf(system.send(fd, payload, to)));
-        if (errnos.at(-1) !== 0) this.#untilExpired(step, stat);
+        const errno = errnoOf(system.send(fd, payload, to));
+        errnos.push(errno);
+        if (errno === 0) continue;
+        this.#untilExpired(step, stat);
+        stat = world.xfrmStat(ns);
       }
     } finally {
       system.close(fd);
