@@ -33,10 +33,11 @@ export interface KernelSocket extends AsyncDisposable {
    */
   send(datagram: Uint8Array): void;
   /**
-   * Whoever is to get the datagrams; one handler, which a further call replaces. Datagrams that wait before there is a handler are kept.
+   * Whoever is to get the datagrams; one handler, which a further call replaces. Datagrams that wait while there is no handler are kept,
+   * as far as the receive buffer goes: `receive(undefined)` holds a socket up whose reader does not keep pace.
    * What the handler throws does not end the socket: it is thrown again from a microtask.
    */
-  receive(handler: (batch: Batch) => void): void;
+  receive(handler: ((batch: Batch) => void) | undefined): void;
   /**
    * Hands over, before it returns, what is waiting now. Without it the same happens on the next turn of the event loop. Called from
    * inside the handler it does nothing: the batch is still in use. Throws `KernelError` ERR_CLOSED.
@@ -50,7 +51,9 @@ export interface KernelSocket extends AsyncDisposable {
 }
 
 export interface Kernel {
-  /** For messages and status: 'linux', 'emulated'. */
+  /** For messages and status: 'linux', 'emulated', 'unix'. */
   readonly name: string;
+  /** Another one whenever a kernel starts anew, without its SAs. Absent: that of this machine (/proc/sys/kernel/random/boot_id). */
+  readonly bootId?: string;
   open(options?: OpenOptions): Promise<KernelSocket>;
 }

@@ -92,6 +92,14 @@ const schema = z.strictObject({
     .prefault({}),
   kernel: z
     .strictObject({
+      /** "emulated": in the daemon's own memory, empty when it starts; needs neither Linux nor root. */
+      type: z.enum(['linux', 'emulated']).default('linux'),
+      /** Of the emulated kernel: which release it answers as, and where other programs reach it. */
+      release: z
+        .string()
+        .regex(/^\d+\.\d+/, 'must be a release of Linux, such as "6.12"')
+        .optional(),
+      socket: file.optional(),
       receive_buffer_bytes: z
         .number()
         .int()
@@ -146,6 +154,11 @@ export function parseConfig(text: string, path: string): Config {
     throw new ConfigError(
       `${path}: link.timeout_ms must be at least twice link.ping_ms, or a node that is there counts as gone`,
     );
+  const { kernel } = config;
+  for (const key of ['release', 'socket'] as const) {
+    if (kernel.type === 'linux' && kernel[key] !== undefined)
+      throw new ConfigError(`${path}: kernel.${key} is for kernel.type = "emulated" alone`);
+  }
   const base = dirname(resolve(path));
   const at = (p: string): string => resolve(base, p);
   const { claim, release } = config.hooks;
@@ -154,6 +167,7 @@ export function parseConfig(text: string, path: string): Config {
     node: { ...config.node, state_dir: at(config.node.state_dir), control: at(config.node.control) },
     link: { ...config.link, key: at(config.link.key), cert: at(config.link.cert) },
     hooks: { ...config.hooks, ...(claim ? { claim: at(claim) } : {}), ...(release ? { release: at(release) } : {}) },
+    kernel: { ...kernel, ...(kernel.socket ? { socket: at(kernel.socket) } : {}) },
     log: { ...config.log, ...(config.log.file ? { file: at(config.log.file) } : {}) },
   };
 }

@@ -12,6 +12,9 @@ export const initPair: InitPair = async (options) => (await import('./init.ts'))
 type StartNode = typeof import('./node.ts').startNode;
 export const startNode: StartNode = async (...of) => (await import('./node.ts')).startNode(...of);
 
+type OpenMachine = typeof import('./machine.ts').openMachine;
+export const openMachine: OpenMachine = async (config) => (await import('./machine.ts')).openMachine(config);
+
 type OpenLog = typeof import('./log.ts').openLog;
 export const openLog = async (...of: Parameters<OpenLog>): Promise<ReturnType<OpenLog>> =>
   (await import('./log.ts')).openLog(...of);

@@ -10,8 +10,9 @@ import { type Effect, Replica, type ReplicaSettings, type TakeoverReport, type W
 import { readBootId, roleStore } from '../role/index.ts';
 import { AeventCursor, decodeMessage, parseAddress, XfrmGroup, XfrmMsg } from '../xfrm/index.ts';
 import type { Config } from './config.ts';
-import { type ControlHandler, type ControlServer, openControl } from './control-server.ts';
+import { type ControlHandler, openControl } from './control-server.ts';
 import { runHook } from './hooks.ts';
+import type { PrivateSocket } from './private-socket.ts';
 import { statusOf } from './status.ts';
 
 /** A node that runs; `stopped` settles when it has stopped, with an error if it did not stop because it was told to. */
@@ -54,7 +55,7 @@ class Node implements RunningNode {
   #client!: XfrmClient;
   #events!: KernelSocket;
   #link!: Link;
-  #control: ControlServer | undefined;
+  #control: PrivateSocket | undefined;
   #store!: ReturnType<typeof roleStore>;
   #downReason = '';
   #hooks: Promise<void> = Promise.resolve();
@@ -87,7 +88,7 @@ class Node implements RunningNode {
   async start(): Promise<void> {
     const { node, link, peer, kernel } = this.#config;
     await mkdir(node.state_dir, { recursive: true, mode: 0o700 });
-    const bootId = await readBootId();
+    const bootId = this.#kernel.bootId ?? (await readBootId());
     this.#store = roleStore(node.state_dir, bootId);
     const saved = await this.#store.load();
     const identity = await readIdentity(link.key, link.cert);

@@ -49,6 +49,13 @@ async function complaint(text: string): Promise<string> {
 }
 
 describe('a configuration', () => {
+  it('may ask for the emulated kernel', async () => {
+    const { kernel } = await read(`${smallest}[kernel]\ntype = "emulated"\nrelease = "6.12.117"\nsocket = "k.sock"\n`);
+    expect(kernel).toMatchObject({ type: 'emulated', release: '6.12.117', socket: join(directory, 'k.sock') });
+    expect(await complaint(`${smallest}[kernel]\nsocket = "k.sock"\n`)).toContain('kernel.socket');
+    expect(await complaint(`${smallest}[kernel]\ntype = "emulated"\nrelease = "six"\n`)).toContain('kernel.release');
+  });
+
   it('needs little; everything else has a default, and paths start at the file', async () => {
     expect(await read(smallest)).toEqual({
       node: {
@@ -77,7 +84,7 @@ describe('a configuration', () => {
         handover_timeout_ms: 15_000,
       },
       hooks: { timeout_ms: 10_000 },
-      kernel: { receive_buffer_bytes: 64 << 20 },
+      kernel: { type: 'linux', receive_buffer_bytes: 64 << 20 },
       log: { level: 'info' },
     });
   });

@@ -23,11 +23,13 @@ export interface EmulatedOpenOptions extends OpenOptions {
  */
 export class EmulatedNamespace implements Kernel {
   readonly name = 'emulated';
+  readonly bootId: string;
   /** The engine's own half, for data planes that keep hold of an SA. */
   readonly engine: Namespace;
 
   constructor(host: Host) {
     this.engine = new Namespace(host);
+    this.bootId = host.bootId;
   }
 
   async open(options?: EmulatedOpenOptions): Promise<EmulatedSocket> {

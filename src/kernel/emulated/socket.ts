@@ -134,7 +134,7 @@ export class EmulatedSocket implements KernelSocket, Listener, Requester, Receiv
     return 0;
   }
 
-  receive(handler: (batch: Batch) => void): void {
+  receive(handler: ((batch: Batch) => void) | undefined): void {
     this.#mustBeOpen('receive');
     this.#receiver = handler;
     this.#schedule();
@@ -191,7 +191,7 @@ export class EmulatedSocket implements KernelSocket, Listener, Requester, Receiv
       this.#lost();
       return;
     }
-    this.#queue.push(bytes, length, group, charge);
+    this.#queue.enqueue(bytes, length, group, charge);
     this.#schedule();
   }
 
@@ -225,7 +225,7 @@ export class EmulatedSocket implements KernelSocket, Listener, Requester, Receiv
     const { writer } = this.#ns.host;
     const room = this.#dumpRoom;
     const isLast = this.#dump?.next(room) ?? true;
-    queue.push(writer.bytes, writer.at, 0, chargeOfDump(room));
+    queue.enqueue(writer.bytes, writer.at, 0, chargeOfDump(room));
     if (!isLast) return;
     this.#dump?.end();
     this.#dump = undefined;
