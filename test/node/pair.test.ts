@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { chmod, writeFile } from 'node:fs/promises';
 import { connect as connectTls } from 'node:tls';
 import { isDeepStrictEqual } from 'node:util';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Sa, saIdOf, XfrmClient } from '../../src/client/index.ts';
 import { EmulatedKernel, newInboundFacts, outputSa } from '../../src/kernel/emulated/index.ts';
 import { findInbound } from '../../src/kernel/emulated/input.ts';
@@ -10,7 +10,9 @@ import { NO_SLOT } from '../../src/kernel/emulated/sad.ts';
 import { makeIdentity } from '../../src/link/index.ts';
 import { raw } from '../link/peers.ts';
 import { policy, sa } from '../replica/sas.ts';
-import { Cluster } from './daemons.ts';
+import { Cluster, TEST_TIMEOUT_MS } from './daemons.ts';
+
+vi.setConfig({ testTimeout: TEST_TIMEOUT_MS });
 
 const id = (spi: number) => saIdOf(sa(spi));
 const [OUT, IN] = [0x101, 0x102];
