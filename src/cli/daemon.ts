@@ -24,13 +24,13 @@ Example:
       };
       const config = await readConfig(options.config);
       await checkHooks(config);
-      const log = await openLog(config);
-      await using machine = await doing('the node cannot start', openMachine(config));
-      const node = await doing('the node cannot start', startNode(config, machine.kernel, log, version));
+      const log = await openLog(config.node.name, config.log);
+      await using machine = await doing('the node cannot start', openMachine(config, log));
+      const node = await doing('the node cannot start', startNode(config, machine, log, version));
       const stop = (): void => void node.stop();
       process.once('SIGTERM', stop);
       process.once('SIGINT', stop);
-      await node.stopped;
+      await Promise.race([node.stopped, machine.failed]);
       log.flush();
     });
 }

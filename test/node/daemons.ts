@@ -62,7 +62,7 @@ export class Cluster implements AsyncDisposable {
     const config = await readConfig(this.file(name));
     await checkHooks(config);
     const log = pino({ level: 'debug' }, { write: (line) => void this.lines[name].push(JSON.parse(line)) });
-    this.nodes[name] = await startNode(config, kernel, log, '0.0.0');
+    this.nodes[name] = await startNode(config, { kernel }, log, '0.0.0');
   }
 
   async stop(name: 'a' | 'b'): Promise<void> {

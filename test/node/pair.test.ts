@@ -89,9 +89,10 @@ describe('two daemons', () => {
       ]);
     await cluster.when(async () => isDeepStrictEqual(await things('b'), await things('a')));
     doors.transmit('a', 50);
-    // An event that a packet raises is made before the packet is counted.
-    await cluster.when(async () => (await doors.sa('b', OUT))?.body.curlft.packets === 49n);
-    expect((await cluster.status('b', true)).list?.find(({ spi }) => Number(spi) === OUT)?.oseq).toBe(50);
+    const known = async () => (await cluster.status('b', true)).list?.find(({ spi }) => Number(spi) === OUT)?.oseq;
+    await cluster.when(async () => (await known()) === 50);
+    // An event that a packet raises is made before the packet is counted; one of the timer is exact.
+    await cluster.when(async () => ((await doors.sa('b', OUT))?.body.curlft.packets ?? 0n) >= 49n);
     await doors.with('a', async (client) => {
       await client.addSa(sa(0x103));
       await client.deleteSa(id(IN));
@@ -308,7 +309,7 @@ describe('under load', () => {
         }),
       ),
     );
-    await cluster.when(async () => (await doors.sa('b', spis.at(-1) ?? 0))?.body.curlft.packets === 29n);
+    await cluster.when(async () => ((await doors.sa('b', spis.at(-1) ?? 0))?.body.curlft.packets ?? 0n) >= 29n);
     await cluster.when(async () => (await doors.sa('b', 0x1000 + 199))?.attributes.algAead?.key[0] === 2);
     expect(process.memoryUsage().heapUsed - before).toBeLessThan(256 << 20);
     expect(doors.count('b')).toBe(many + 2);

@@ -91,7 +91,8 @@ export function findInbound(ns: Namespace, facts: InboundFacts): number {
   );
 }
 
-function check(ns: Namespace, slot: number, seq: number): Check {
+/** What the window of an SA says of a number, without any consequence. */
+export function check(ns: Namespace, slot: number, seq: number): Check {
   const { sad } = ns;
   const esn = sad.esnAt(slot);
   if (esn === 0) return legacyCheck(sad.words, sad.row(slot) + Row.REPLAY, sad.replayWindow(slot), seq);
@@ -176,7 +177,8 @@ function encapOf(ns: Namespace, slot: number): Uint8Array {
   return body.subarray(encodedAttribute(body, ENCAP));
 }
 
-function encapType(ns: Namespace, slot: number): number {
+/** The type of encapsulation of an SA that has one. */
+export function encapType(ns: Namespace, slot: number): number {
   return encapOf(ns, slot)[little ? 0 : 1] as number;
 }
 

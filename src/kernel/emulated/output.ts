@@ -33,9 +33,11 @@ export interface OutboundResult {
   seqHi: number;
   /** Whether it left the host. */
   sent: boolean;
+  /** How many SAs have numbered it one after the other; what is told here is of the last. */
+  depth: number;
 }
 
-const result: OutboundResult = { errno: 0, slot: NO_SLOT, seq: 0, seqHi: 0, sent: false };
+const result: OutboundResult = { errno: 0, slot: NO_SLOT, seq: 0, seqHi: 0, sent: false, depth: 0 };
 
 function ended(errno: number): OutboundResult {
   result.errno = errno;
@@ -43,6 +45,7 @@ function ended(errno: number): OutboundResult {
   result.seq = 0;
   result.seqHi = 0;
   result.sent = false;
+  result.depth = 0;
   return result;
 }
 
@@ -132,6 +135,7 @@ export function output(ns: Namespace, facts: OutboundFacts): OutboundResult {
     outputSa(ns, slot, bytes);
     if (!result.sent) return result;
   }
+  result.depth = slots.length;
   return result;
 }
 

@@ -61,5 +61,6 @@ export function mergeUpdate(ns: Namespace, old: number, update: number): boolean
     sad.setAttributes(old, { head: to.head.slice(), body, tail: to.tail.slice() });
     if (ifId !== 0) sad.words[oldRow + Row.IF_ID] = ifId;
   }
+  sad.changed(old);
   return true;
 }
