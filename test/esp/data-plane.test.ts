@@ -338,6 +338,8 @@ describe('policies', () => {
     a.addSa(tunnel);
     a.addSa(transport);
     a.addPolicy(PolicyDir.OUT, between(ends[4].saddr, ends[4].daddr), tunnel);
+    const policy = a.kernel.engine.spd.newest;
+    expect(policy).toBeDefined();
     const body = (
       a.ask({
         kind: 'GETPOLICY',

@@ -130,13 +130,12 @@ export function output(ns: Namespace, facts: OutboundFacts): OutboundResult {
   touchPolicy(ns, policy);
   ended(0);
   result.sent = true;
-  let depth = 0;
   for (const slot of slots) {
     const bytes = ns.sad.mode(slot) === XfrmMode.TRANSPORT ? facts.payloadBytes : facts.packetBytes;
     outputSa(ns, slot, bytes);
     if (!result.sent) return result;
-    result.depth = ++depth;
   }
+  result.depth = slots.length;
   return result;
 }
 
