@@ -14,6 +14,9 @@ export const Legacy = { OSEQ: 0, SEQ: 1, BITMAP: 2, WORDS: 3 } as const;
 /** Words of xfrm_replay_state_esn; the bitmap follows. */
 export const Esn = { BMP_LEN: 0, OSEQ: 1, SEQ: 2, OSEQ_HI: 3, SEQ_HI: 4, WINDOW: 5, BMP: 6 } as const;
 
+/** What of either state was last notified; the bitmap follows, of legacy mode its one word comes at once. */
+export const Sent = { OSEQ: 0, SEQ: 1, LEGACY_BITMAP: 2, OSEQ_HI: 2, SEQ_HI: 3, BMP: 4 } as const;
+
 /** What a check says of a sequence number. */
 export const Check = {
   ACCEPT: 0,
