@@ -1,22 +1,12 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
-import { IpProto, SaDir, SaFlag, XfrmGroup, XfrmMode, XfrmMsg } from '../../xfrm/index.ts';
+import { IpProto, SaDir, XfrmGroup, XfrmMode, XfrmMsg } from '../../xfrm/index.ts';
 import { onCounterChange } from './aevent.ts';
 import { checkExpire } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
 import { touchPolicy } from './policy-timer.ts';
-import {
-  bitmapAdvance,
-  bitmapCheck,
-  Check,
-  Esn,
-  esnAdvance,
-  esnCheck,
-  esnInferHi,
-  legacyAdvance,
-  legacyCheck,
-} from './replay.ts';
+import { Check, Esn, esnInferHi, ReplayMode, replayAdvance, replayCheck } from './replay.ts';
 import { Pol } from './requests/policy-construct.ts';
-import { add64, InfoByte, Row, SaState } from './row.ts';
+import { add64, InfoByte, Row, RowBit, SaState } from './row.ts';
 import { NO_SLOT } from './sad.ts';
 import type { Flow } from './selector.ts';
 
@@ -89,34 +79,6 @@ export function findInbound(ns: Namespace, facts: InboundFacts): number {
   );
 }
 
-function check({ sad }: Namespace, slot: number, seq: number): Check {
-  const words = sad.replayWords(slot);
-  const at = sad.replayAt(slot);
-  if (!sad.hasBitmap(slot)) return legacyCheck(words, at, sad.replayWindow(slot), seq);
-  return (sad.flags(slot) & SaFlag.ESN) !== 0 ? esnCheck(words, at, seq) : bitmapCheck(words, at, seq);
-}
-
-function advance(ns: Namespace, slot: number, seq: number): void {
-  const { sad } = ns;
-  const words = sad.replayWords(slot);
-  const at = sad.replayAt(slot);
-  let moved: boolean;
-  if (!sad.hasBitmap(slot)) {
-    moved = legacyAdvance(words, at, sad.replayWindow(slot), seq);
-  } else {
-    moved = (sad.flags(slot) & SaFlag.ESN) !== 0 ? esnAdvance(words, at, seq) : bitmapAdvance(words, at, seq);
-  }
-  if (moved) onCounterChange(ns, slot);
-}
-
-/** Whether the signature was made with the upper half that the SA infers. */
-function seqHiIsGood({ sad }: Namespace, slot: number, { seq, seqHi }: InboundFacts): boolean {
-  if (!sad.hasBitmap(slot) || (sad.flags(slot) & SaFlag.ESN) === 0) return true;
-  const words = sad.replayWords(slot);
-  const at = sad.replayAt(slot);
-  return words[at + Esn.WINDOW] === 0 || esnInferHi(words, at, seq) === seqHi;
-}
-
 /** Counts a refusal by the window. */
 function refused(ns: Namespace, slot: number, result: Check): Verdict {
   const { sad } = ns;
@@ -136,23 +98,30 @@ export function input(ns: Namespace, facts: InboundFacts): Verdict {
   if (sad.dir(slot) === SaDir.OUT) return dropped(ns, 'XfrmInStateDirError');
   const state = sad.state(slot);
   if (state !== SaState.VALID) return dropped(ns, state === SaState.ACQ ? 'XfrmAcquireError' : 'XfrmInStateInvalid');
-  const encap = sad.words[row + Row.ENCAP] as number;
-  if (encap >>> 16 !== facts.encapType) return dropped(ns, 'XfrmInStateMismatch');
+  const hasEncap = sad.has(slot, RowBit.ENCAP);
+  const encapType = hasEncap ? (sad.words[row + Row.ENCAP] as number) >>> 16 : 0;
+  if (encapType !== facts.encapType) return dropped(ns, 'XfrmInStateMismatch');
 
   const { seq } = facts;
-  const result = check(ns, slot, seq);
+  const mode = sad.replayMode(slot);
+  const words = sad.replayWords(slot);
+  const at = sad.replayAt(slot);
+  const window = sad.replayWindow(slot);
+  const result = replayCheck(mode, words, at, window, seq);
   if (result !== Check.ACCEPT) return refused(ns, slot, result);
   if (!checkExpire(ns, slot)) return dropped(ns, 'XfrmInStateExpired');
 
   if (facts.truncated) return dropped(ns, 'XfrmInStateProtoError');
-  if (!facts.icvGood || !seqHiIsGood(ns, slot, facts)) {
+  // ESN: the signature was made with the upper half that the SA infers.
+  const isEsn = mode === ReplayMode.ESN && words[at + Esn.WINDOW] !== 0;
+  if (!facts.icvGood || (isEsn && esnInferHi(words, at, seq) !== facts.seqHi)) {
     sad.words[row + Row.STATS_INTEGRITY] = (sad.words[row + Row.STATS_INTEGRITY] as number) + 1;
     ns.stat('XfrmInStateProtoError');
     return Verdict.INTEGRITY;
   }
-  if (encap !== 0) noticeMapping(ns, slot, facts);
+  if (hasEncap) noticeMapping(ns, slot, facts);
   // The window is asked again after decryption only where that takes time; here nothing can have come between.
-  advance(ns, slot, seq);
+  if (replayAdvance(mode, words, at, window, seq)) onCounterChange(ns, slot);
   account(ns, slot, facts.bytes);
   return Verdict.ACCEPT;
 }

@@ -7,7 +7,7 @@ import { insertLarval, newLarval } from './larval.ts';
 import { checkExpire } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
 import { touchPolicy } from './policy-timer.ts';
-import { Esn, Legacy, nextEsnOseq, nextOseq } from './replay.ts';
+import { Esn, Legacy, nextEsnOseq, nextOseq, ReplayMode } from './replay.ts';
 import { Pol, TEMPLATES_MAX, Tmpl } from './requests/policy-construct.ts';
 import { atLeast64, InfoByte, Row, RowBit, SaState } from './row.ts';
 import { NO_SLOT } from './sad.ts';
@@ -68,17 +68,18 @@ export function outputSa(ns: Namespace, slot: number, bytes: number): OutboundRe
   return result;
 }
 
-function takeNumber(ns: Namespace, slot: number): boolean {
-  const { sad } = ns;
+/** The next number of an SA into the result (xfrm_replay_overflow). False: there is none left. */
+function takeNumber({ sad }: Namespace, slot: number): boolean {
+  const mode = sad.replayMode(slot);
   const words = sad.replayWords(slot);
   const at = sad.replayAt(slot);
-  if (sad.hasBitmap(slot) && (sad.flags(slot) & SaFlag.ESN) !== 0) {
+  if (mode === ReplayMode.ESN) {
     if (!nextEsnOseq(words, at)) return false;
     result.seq = words[at + Esn.OSEQ] as number;
     result.seqHi = words[at + Esn.OSEQ_HI] as number;
     return true;
   }
-  const oseq = at + (sad.hasBitmap(slot) ? Esn.OSEQ : Legacy.OSEQ);
+  const oseq = at + (mode === ReplayMode.LEGACY ? Legacy.OSEQ : Esn.OSEQ);
   if (!nextOseq(words, oseq, sad.has(slot, RowBit.OSEQ_MAY_WRAP))) return false;
   result.seq = words[oseq] as number;
   return true;

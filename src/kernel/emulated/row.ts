@@ -103,6 +103,8 @@ export const RowBit = {
   SOFT_SCHEDULED: 4,
   /** XFRM_SA_XFLAG_OSEQ_MAY_WRAP. */
   OSEQ_MAY_WRAP: 8,
+  /** It has an ENCAP attribute. */
+  ENCAP: 16,
   /** XFRMA_SA_DIR, two bits; 0: none. */
   DIR_SHIFT: 8,
 } as const;

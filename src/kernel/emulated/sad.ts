@@ -1,6 +1,7 @@
+import { SaFlag } from '../../xfrm/index.ts';
 import { ByteArena } from './arena.ts';
 import { encodedAttribute, pack, packedMax, unpack } from './encoded.ts';
-import { Esn, Legacy } from './replay.ts';
+import { Esn, Legacy, ReplayMode } from './replay.ts';
 import { EsnAt, HIGH, InfoByte, LOW, REPLAY_BITMAP_WORDS, Row, RowBit, SaState } from './row.ts';
 import { Sel } from './selector.ts';
 
@@ -52,7 +53,8 @@ export class Sad {
   readonly #free: number[] = [];
   #used = 0;
   #newest = 0;
-  #bySpi = new Int32Array(BUCKETS_FIRST);
+  /** Twice as many buckets as the other has: each packet in looks here, and another SA in its bucket is a cache line for nothing. */
+  #bySpi = new Int32Array(2 * BUCKETS_FIRST);
   #byDst = new Int32Array(BUCKETS_FIRST);
 
   /** The word where the row of `slot` starts. */
@@ -63,6 +65,11 @@ export class Sad {
   /** Whether an SA has an xfrm_replay_state_esn; else an xfrm_replay_state. */
   hasBitmap(slot: number): boolean {
     return this.words[slot * Row.WORDS + Row.ESN_AT] !== EsnAt.LEGACY;
+  }
+
+  replayMode(slot: number): ReplayMode {
+    if (!this.hasBitmap(slot)) return ReplayMode.LEGACY;
+    return (this.flags(slot) & SaFlag.ESN) !== 0 ? ReplayMode.ESN : ReplayMode.BMP;
   }
 
   /** The array in which an SA has its replay state. */
@@ -162,6 +169,7 @@ export class Sad {
     const length = (head.length + body.length + tail.length) / 4;
     this.#giveAttributes(slot);
     const encap = encodedAttribute(body, ENCAP);
+    this.setBit(slot, RowBit.ENCAP, encap >= 0);
     this.words[row + Row.ENCAP] = encap < 0 ? 0 : encapWord(body, encap);
     if (length === 0) return;
     const packed = pack(attributesPlain, length, attributesPacked);
@@ -277,7 +285,7 @@ export class Sad {
     if (this.#newest !== 0) words[(this.#newest - 1) * Row.WORDS + Row.PREVIOUS_ALL] = slot + 1;
     this.#newest = slot + 1;
     this.count++;
-    if (this.count > this.#bySpi.length) this.#rehash();
+    if (this.count > this.#byDst.length) this.#rehash();
     else this.#link(slot);
     if (this.count > this.hashSize) this.hashSize *= 2;
     if (words[row + Row.STATE] === SaState.ACQ) this.larval.add(slot);
