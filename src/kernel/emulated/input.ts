@@ -79,6 +79,12 @@ export function findInbound(ns: Namespace, facts: InboundFacts): number {
   );
 }
 
+/** What the window of an SA says of a number, without any consequence. */
+export function check({ sad }: Namespace, slot: number, seq: number): Check {
+  const words = sad.replayWords(slot);
+  return replayCheck(sad.replayMode(slot), words, sad.replayAt(slot), sad.replayWindow(slot), seq);
+}
+
 /** Counts a refusal by the window. */
 function refused(ns: Namespace, slot: number, result: Check): Verdict {
   const { sad } = ns;
@@ -98,9 +104,7 @@ export function input(ns: Namespace, facts: InboundFacts): Verdict {
   if (sad.dir(slot) === SaDir.OUT) return dropped(ns, 'XfrmInStateDirError');
   const state = sad.state(slot);
   if (state !== SaState.VALID) return dropped(ns, state === SaState.ACQ ? 'XfrmAcquireError' : 'XfrmInStateInvalid');
-  const hasEncap = sad.has(slot, RowBit.ENCAP);
-  const encapType = hasEncap ? (sad.words[row + Row.ENCAP] as number) >>> 16 : 0;
-  if (encapType !== facts.encapType) return dropped(ns, 'XfrmInStateMismatch');
+  if (encapType(ns, slot) !== facts.encapType) return dropped(ns, 'XfrmInStateMismatch');
 
   const { seq } = facts;
   const mode = sad.replayMode(slot);
@@ -119,7 +123,7 @@ export function input(ns: Namespace, facts: InboundFacts): Verdict {
     ns.stat('XfrmInStateProtoError');
     return Verdict.INTEGRITY;
   }
-  if (hasEncap) noticeMapping(ns, slot, facts);
+  if (facts.encapType !== 0) noticeMapping(ns, slot, facts);
   // The window is asked again after decryption only where that takes time; here nothing can have come between.
   if (replayAdvance(mode, words, at, window, seq)) onCounterChange(ns, slot);
   account(ns, slot, facts.bytes);
@@ -138,6 +142,11 @@ export function account(ns: Namespace, slot: number, bytes: number): void {
   add64(sad.words, row + Row.BYTES, bytes);
   add64(sad.words, row + Row.PACKETS, 1);
   if (ns.host.profile.lastUsed) sad.words[row + Row.LASTUSED] = ns.host.seconds();
+}
+
+/** The type of an SA's encapsulation; 0: none. */
+export function encapType({ sad }: Namespace, slot: number): number {
+  return sad.has(slot, RowBit.ENCAP) ? (sad.words[sad.row(slot) + Row.ENCAP] as number) >>> 16 : 0;
 }
 
 /** A peer behind a NAT whose address or port has changed: MAPPING (esp4.c:esp_input_done2, xfrm_state.c:km_new_mapping). */

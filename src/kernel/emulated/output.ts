@@ -1,6 +1,7 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
 import { IpProto, SaDir, SaFlag, XfrmGroup, XfrmMode, XfrmMsg } from '../../xfrm/index.ts';
 import { onCounterChange } from './aevent.ts';
+import { flowIsOfSa } from './data-plane.ts';
 import { Errno } from './errno.ts';
 import { account } from './input.ts';
 import { insertLarval, newLarval } from './larval.ts';
@@ -11,7 +12,7 @@ import { Esn, Legacy, nextEsnOseq, nextOseq, ReplayMode } from './replay.ts';
 import { Pol, TEMPLATES_MAX, Tmpl } from './requests/policy-construct.ts';
 import { atLeast64, InfoByte, Row, RowBit, SaState } from './row.ts';
 import { NO_SLOT } from './sad.ts';
-import { type Flow, halfAt, Sel, selectorMatches, wordAt } from './selector.ts';
+import { type Flow, halfAt, Sel, wordAt } from './selector.ts';
 import type { Policy } from './spd.ts';
 import { writePolicyExtras } from './write-policy.ts';
 
@@ -32,9 +33,11 @@ export interface OutboundResult {
   seqHi: number;
   /** Whether it left the host. */
   sent: boolean;
+  /** How many SAs have numbered it one after the other; what is told here is of the last. */
+  depth: number;
 }
 
-const result: OutboundResult = { errno: 0, slot: NO_SLOT, seq: 0, seqHi: 0, sent: false };
+const result: OutboundResult = { errno: 0, slot: NO_SLOT, seq: 0, seqHi: 0, sent: false, depth: 0 };
 
 function ended(errno: number): OutboundResult {
   result.errno = errno;
@@ -42,6 +45,7 @@ function ended(errno: number): OutboundResult {
   result.seq = 0;
   result.seqHi = 0;
   result.sent = false;
+  result.depth = 0;
   return result;
 }
 
@@ -131,6 +135,7 @@ export function output(ns: Namespace, facts: OutboundFacts): OutboundResult {
     outputSa(ns, slot, bytes);
     if (!result.sent) return result;
   }
+  result.depth = count;
   return result;
 }
 
@@ -174,7 +179,7 @@ function stateFor(ns: Namespace, policy: Policy, at: number, flow: Flow): number
     if (sad.proto(slot) !== templates[at + Tmpl.PROTO] || sad.mode(slot) !== templates[at + Tmpl.MODE]) continue;
     if (spi !== 0 && words[row + Row.SPI] !== spi) continue;
     if (sad.state(slot) !== SaState.VALID || (sad.flags(slot) & SaFlag.WILDRECV) !== 0) continue;
-    if (!selects(ns, slot, flow)) continue;
+    if (!flowIsOfSa(ns, slot, flow)) continue;
     if (best === NO_SLOT || isBetter(ns, slot, best)) best = slot;
   }
   return best;
@@ -187,14 +192,6 @@ function hasEnds(words: Uint32Array, row: number, family: number): boolean {
     if (words[row + Row.SADDR + i] !== ends.words[SADDR + i]) return false;
   }
   return true;
-}
-
-/** Whether the selector of an SA takes in the flow. One of no family takes in all. */
-function selects({ sad }: Namespace, slot: number, flow: Flow): boolean {
-  const { bytes } = sad.arena;
-  const at = sad.selectorAt(slot);
-  const family = halfAt(bytes, at + Sel.FAMILY);
-  return family === 0 || (family === flow.family && selectorMatches(bytes, at, flow));
 }
 
 function isBetter({ sad }: Namespace, slot: number, than: number): boolean {

@@ -46,6 +46,8 @@ export class Sad {
   /** Larval SAs: few, and searched by more than one key. */
   readonly larval = new Set<number>();
   readonly cursors = new Set<SadCursor>();
+  /** Who keeps something of an SA under its slot: called when the SA has changed or is gone. */
+  readonly watchers = new Set<(slot: number) => void>();
   /** What is of variable length: encoded attributes, long replay states, selectors that select something. */
   readonly arena = new ByteArena();
   /** By family: the place of the selector that takes in all of that family. */
@@ -267,8 +269,14 @@ export class Sad {
     return clone;
   }
 
+  /** Something of an SA has changed that its packets depend on, or it is gone. */
+  changed(slot: number): void {
+    for (const watcher of this.watchers) watcher(slot);
+  }
+
   /** Gives back a row that is in no table. */
   release(slot: number): void {
+    this.changed(slot);
     this.#giveAttributes(slot);
     this.#giveSelector(slot);
     this.#giveEsn(slot);

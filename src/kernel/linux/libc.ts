@@ -25,6 +25,10 @@ export interface Libc {
   sendto(fd: number, data: Memory, bytes: number, flags: number, address: Memory | null, addressBytes: number): number;
   recvmmsg(fd: number, headers: Memory, count: number, flags: number, timeout: null): number;
   setns(fd: number, type: number): number;
+  /** With an argument in memory; calls that take it by value have no place here. */
+  ioctl(fd: number, request: number, argument: Memory): number;
+  read(fd: number, data: Memory, bytes: number): number;
+  write(fd: number, data: Memory, bytes: number): number;
   close(fd: number): number;
   /** Where `memory` lies. It moves never if it is on an ArrayBuffer of its own; whoever stores the address keeps `memory` referenced. */
   addressOf(memory: Memory): bigint;
@@ -99,6 +103,7 @@ async function load(host: Host): Promise<Libc> {
 function bindLibc(koffi: Koffi): Libc {
   // null: libc is in the process already, be it glibc or musl.
   const process_ = koffi.load(null);
+  const ioctl = process_.func('int ioctl(int, unsigned long, ...)');
   return {
     errno: () => koffi.errno(),
     socket: process_.func('int socket(int, int, int)'),
@@ -109,6 +114,9 @@ function bindLibc(koffi: Koffi): Libc {
     sendto: process_.func('intptr_t sendto(int, const void *, uintptr_t, int, const void *, uint32_t)'),
     recvmmsg: process_.func('int recvmmsg(int, void *, unsigned int, int, void *)'),
     setns: process_.func('int setns(int, int)'),
+    ioctl: (fd, request, argument) => ioctl(fd, request, 'void *', argument),
+    read: process_.func('intptr_t read(int, void *, uintptr_t)'),
+    write: process_.func('intptr_t write(int, const void *, uintptr_t)'),
     close: process_.func('int close(int)'),
     addressOf: (memory) => koffi.address(memory),
     watch: (fd, ready) => watch(koffi, fd, ready),

@@ -58,6 +58,7 @@ export function getAe(r: Request): number {
   const { ns, requester } = r;
   const slot = lookup(r);
   if (slot === NO_SLOT) return Errno.ESRCH;
+  if (r.outOfMemory() !== 0) return Errno.ENOMEM;
   ns.host.writer.reset();
   writeAevent(ns, slot, r.u32(ns.host.profile.firstAeventLayout ? Id.FIRST_FLAGS : Id.FLAGS), r.seq, r.pid);
   requester.reply();

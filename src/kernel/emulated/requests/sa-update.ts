@@ -54,5 +54,6 @@ export function mergeUpdate(ns: Namespace, old: number, update: number): boolean
     if (ifId !== 0) sad.words[oldRow + Row.IF_ID] = ifId;
   }
   sad.setAttributes(old, { head: to.head, body, tail: to.tail });
+  sad.changed(old);
   return true;
 }
