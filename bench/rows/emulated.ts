@@ -7,7 +7,7 @@ import { inbound, outbound, routed } from './emulated-packets.ts';
 import { addPolicies, bytesHeld, kernelWith } from './emulated-world.ts';
 import type { Row } from './row.ts';
 
-/** What section this row measures has no peer: a kernel in a kernel's place does not answer packets that a program makes up. */
+/** The emulated kernel has no peer: what it does for a packet Linux does inside, where no program can count it. The targets are absolute. */
 
 const unit = 'packets/s';
 const ROUNDS = 5;
