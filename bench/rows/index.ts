@@ -1,4 +1,5 @@
 import { decode } from './decode.ts';
+import { emulated } from './emulated.ts';
 import { esp } from './esp.ts';
 import { receive } from './receive.ts';
 import { requests } from './requests.ts';
@@ -6,4 +7,4 @@ import type { Row } from './row.ts';
 import { scan } from './scan.ts';
 
 /** In the order of the table. */
-export const rows: readonly Row[] = [decode, scan, receive, requests, esp];
+export const rows: readonly Row[] = [decode, scan, receive, requests, emulated, esp];
