@@ -15,10 +15,19 @@ export interface Batch {
   readonly lengths: Uint32Array;
 }
 
+/** An event is charged about 1 KiB: this holds a burst of 100,000 and more, a second or so of a busy gateway. */
+const EVENT_RECEIVE_BUFFER_BYTES = 64 << 20;
+/** Acknowledgements of some thousand requests, or what the kernel prepares ahead of a dump. */
+const REQUEST_RECEIVE_BUFFER_BYTES = 8 << 20;
+
+/** `receiveBufferBytes` of sockets that were opened without it. */
+export const defaultReceiveBuffer = (forEvents: boolean): number =>
+  forEvents ? EVENT_RECEIVE_BUFFER_BYTES : REQUEST_RECEIVE_BUFFER_BYTES;
+
 export interface OpenOptions {
   /** Multicast groups to join (`XfrmGroup`, 1 to 32). None: a socket for requests. */
   groups?: Iterable<number>;
-  /** Receive buffer in bytes; forced beyond `rmem_max` where the kernel allows it. */
+  /** Receive buffer in bytes, else 64 MiB for events and 8 MiB for requests; forced beyond `rmem_max` where the kernel allows it. */
   receiveBufferBytes?: number;
 }
 

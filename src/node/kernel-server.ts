@@ -1,15 +1,6 @@
 import type { Socket } from 'node:net';
-import {
-  type Batch,
-  type Fault,
-  FrameReader,
-  FrameType,
-  frame,
-  type Kernel,
-  KernelError,
-  type KernelSocket,
-  words,
-} from '../kernel/index.ts';
+import { type Batch, type Kernel, KernelError, type KernelSocket } from '../kernel/index.ts';
+import { type Fault, FrameReader, FrameType, frame, words } from '../kernel/unix/index.ts';
 import { listenPrivately, type PrivateSocket } from './private-socket.ts';
 
 const CONNECTIONS_MAX = 64;

@@ -29,6 +29,8 @@ export class Host {
   /** Members of each group in all namespaces together: netlink keeps one mask of listeners for a protocol. */
   readonly listeners: Uint32Array = new Uint32Array(GROUP_MAX + 1);
   readonly writer: MessageWriter;
+  /** Allocations fail: see `EmulatedNamespace.memoryPressure`. */
+  memoryPressure = false;
   /** The number of the last ACQUIRE. */
   acquireSeq = 0;
   /** The next policy index, without its direction (xfrm_policy.c:xfrm_gen_index). */

@@ -7,10 +7,13 @@ export {
   type EmulatedOpenOptions,
   type EmulatedOptions,
 } from './emulated.ts';
+export type { FaultScope } from './faults.ts';
 export { findInbound, type InboundFacts, inboundPolicyAllows, newInboundFacts, Verdict } from './input.ts';
 export type { XfrmStat } from './namespace.ts';
 export { type OutboundFacts, type OutboundResult, outputSa } from './output.ts';
 export { NO_SLOT } from './sad.ts';
 export type { Flow } from './selector.ts';
-export type { EmulatedSocket } from './socket.ts';
+export type { CounterSnapshot, NamespaceSnapshot, PolicySnapshot, SaSnapshot, SnapshotOptions } from './snapshot.ts';
+export type { EmulatedSocket, SocketSnapshot } from './socket.ts';
 export { type SaKey, type SaUsage, saUsage } from './usage.ts';
+export { carry, type Passage, type UdpPacket, udpPacket } from './wire.ts';

@@ -10,7 +10,7 @@ const SIZE = 280;
 const POLICY = 96;
 
 export function acquire(r: Request): number {
-  const wrong = checkPolicy(r, POLICY);
+  const wrong = checkPolicy(r, POLICY) || r.outOfMemory();
   if (wrong !== 0) return wrong;
   const { ns } = r;
   const policy = constructPolicy(r, r.u32(POLICY + Pol.INDEX), POLICY);

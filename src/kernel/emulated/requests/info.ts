@@ -10,6 +10,7 @@ const SPD = { INFO: 1, HINFO: 2, IPV4_HTHRESH: 3, IPV6_HTHRESH: 4 } as const;
 const HASH_MAX = 0x10_0000;
 
 export function getSadInfo(r: Request): number {
+  if (r.outOfMemory() !== 0) return Errno.ENOMEM;
   const { ns, requester } = r;
   const { writer } = ns.host;
   const at = writer.reset().begin(XfrmMsg.NEWSADINFO, 0, r.seq, requester.portId, 4);
@@ -27,6 +28,7 @@ function words(ns: Namespace, type: number, values: readonly number[]): void {
 }
 
 export function getSpdInfo(r: Request): number {
+  if (r.outOfMemory() !== 0) return Errno.ENOMEM;
   const { ns, requester } = r;
   const { writer } = ns.host;
   const { main, sub } = ns.spd.counts;
@@ -85,6 +87,7 @@ export function setDefault(r: Request): number {
 }
 
 export function getDefault(r: Request): number {
+  if (r.outOfMemory() !== 0) return Errno.ENOMEM;
   writeDefaults(r.ns, r.seq, r.requester.portId);
   r.requester.reply();
   return 0;
