@@ -6,6 +6,9 @@ import { createServer } from 'node:net';
 
 export const LOOPBACK = '127.0.0.1';
 
+/** What is asked for, so that a busy machine loses nothing; most systems give less, and the demo's rates are made for that. */
+const BUFFER_BYTES = 4 << 20;
+
 export interface UdpSocket {
   readonly port: number;
   send(packet: Buffer, port: number): void;
@@ -21,6 +24,11 @@ export async function openUdp(onPacket: (packet: Buffer, port: number) => void):
   const listening = once(socket, 'listening');
   socket.bind(0, LOOPBACK);
   await listening;
+  try {
+    socket.setRecvBufferSize(BUFFER_BYTES);
+  } catch {
+    // BSD refuses what Linux would cut to its limit.
+  }
   // A port where nobody listens any more may be answered with an error: that is what a dead gateway looks like.
   socket.on('error', () => {});
   return {
