@@ -42,6 +42,7 @@ const HISTORY = 76;
 const BARS = { unicode: ' ▁▂▃▄▅▆▇█', ascii: ' .:-=+*%#' } as const;
 const BAR_ROWS = 2;
 const EVENTS_SHOWN = 8;
+const STATE = 37;
 
 export function draw(picture: Picture, paint: Painter, unicode: boolean): string[] {
   const { seed, seconds, durationS, phase, nodes, events } = picture;
@@ -77,7 +78,7 @@ function nodeLine(node: NodePicture, paint: Painter): string {
       ? `${sas} SAs`
       : `${sas} SAs, ${complete ? 'complete' : 'not complete'}${typeof unseenMs === 'number' ? `, ${unseenMs} ms unseen` : ''}`;
   const holds = node.holds ? '<- traffic' : '';
-  return `${name}${paint(role === 'active' ? 'green' : 'yellow', role.padEnd(8))} term ${String(term).padEnd(3)} ${state.padEnd(38)}${holds}`;
+  return `${name}${paint(role === 'active' ? 'green' : 'yellow', role.padEnd(8))} term ${String(term).padEnd(3)} ${state.slice(0, STATE).padEnd(STATE + 1)}${holds}`;
 }
 
 function attackLine({ recorded, replayed, accepted }: Picture, paint: Painter): string {
