@@ -63,6 +63,7 @@ export class Demo {
   readonly #random: Random;
   readonly #startMs = nowMs();
   #poll: NodeJS.Timeout | undefined;
+  #looking = false;
   #watcher: { stop(): void } | undefined;
 
   /** `say` gets a line for each thing that happens. */
@@ -274,6 +275,8 @@ export class Demo {
 
   /** For the view: what the nodes and the path say. */
   async #look(world: World): Promise<void> {
+    if (this.#looking) return;
+    this.#looking = true;
     await Promise.all([
       ...NODES.map(async (node) => {
         const status = await world.status(node).catch(() => 'down' as const);
@@ -287,5 +290,6 @@ export class Demo {
         () => {},
       ),
     ]);
+    this.#looking = false;
   }
 }

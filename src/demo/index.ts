@@ -7,6 +7,7 @@ import { Live, wantsColours } from './live.ts';
 import type { DemoResult } from './result.ts';
 import { Interrupted, Stop } from './stop.ts';
 import { coloured, plain, table } from './table.ts';
+import type { World } from './world.ts';
 
 export type { DemoOptions } from './conductor.ts';
 export type { DemoResult } from './result.ts';
@@ -52,7 +53,7 @@ export async function runDemo(options: RunOptions): Promise<DemoResult> {
     // The picture is gone with its screen: what happened stays readable.
     if (live) write(lines.join('\n'));
     write(table(result, wantsColours() ? coloured : plain));
-    if (options.keep && demo.world) await kept(demo, demo.world.folder, write);
+    if (options.keep && demo.world) await kept(demo, demo.world, write);
     if (options.json) write(JSON.stringify(result));
     return result;
   } catch (error) {
@@ -65,17 +66,20 @@ export async function runDemo(options: RunOptions): Promise<DemoResult> {
   }
 }
 
-/** Until somebody ends it. */
-async function kept(demo: Demo, folder: string, write: (text: string) => void): Promise<void> {
+/** Until somebody ends it; processes may be ended too. */
+async function kept(demo: Demo, world: World, write: (text: string) => void): Promise<void> {
+  const { folder } = world;
   const [a, b, peer] = [pathsOf(folder, 'a'), pathsOf(folder, 'b'), pathsOf(folder, 'peer')];
+  world.mayEnd((error) => write(error.message.split('\n')[0] ?? ''));
   write(`
 Everything runs on, with traffic. To try, in another terminal:
 
   xfrmsync status -c ${a.config}
-  xfrmsync promote -c ${b.config}
   xfrmsync sa list --kernel ${b.kernel}
   xfrmsync monitor --kernel ${peer.kernel}
-  kill -9 ${demo.world?.pid('a') ?? ''}    # gateway a
+  xfrmsync promote -c ${b.config}
+  kill -9 ${world.pid('a') ?? ''}    # gateway a; then promote b, and start a again:
+  xfrmsync daemon -c ${a.config}
 
 Ctrl-C ends it.`);
   await demo.goOn().catch((error: unknown) => {

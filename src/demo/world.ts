@@ -39,6 +39,7 @@ export class World {
   readonly path: PathClient;
   readonly #options: WorldOptions;
   readonly #processes: Processes;
+  #onEnd: (error: Error) => void;
 
   private constructor(folder: string, hosts: Hosts, path: PathClient, processes: Processes, options: WorldOptions) {
     this.folder = folder;
@@ -46,6 +47,7 @@ export class World {
     this.path = path;
     this.#processes = processes;
     this.#options = options;
+    this.#onEnd = (error) => options.stop.now(error);
   }
 
   /** Everything runs and answers when it returns; there are no SAs yet. */
@@ -62,11 +64,11 @@ export class World {
   static async #try(options: WorldOptions): Promise<World> {
     const folder = await makeFolder();
     let trouble: Error | undefined;
-    let isUp = false;
+    let built: World | undefined;
     // Until all is up a process that ends is a reason to try again; afterwards it is the end.
     const processes = new Processes(folder, (error) => {
-      if (isUp) options.stop.now(error);
-      else trouble ??= error;
+      if (built === undefined) trouble ??= error;
+      else built.#onEnd(error);
     });
     let hosts: Hosts | undefined;
     try {
@@ -78,7 +80,7 @@ export class World {
       await world.#wire(ports);
       for (const machine of ['peer', ...NODES] as const) world.start(machine);
       for (const machine of ['peer', ...NODES] as const) await world.#answers(machine, () => trouble);
-      isUp = true;
+      built = world;
       return world;
     } catch (error) {
       await processes.stop();
@@ -114,6 +116,11 @@ export class World {
 
   async status(node: NodeName, sas = false): Promise<Status> {
     return (await this.ask(node, { command: 'status', sas })) as Status;
+  }
+
+  /** From now on a process that ends is no fault: `tell` hears of it. */
+  mayEnd(tell: (error: Error) => void): void {
+    this.#onEnd = tell;
   }
 
   /** SAs and policies of all connections, as a key manager would install them. */
