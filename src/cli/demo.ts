@@ -26,7 +26,7 @@ export function register(program: Command): void {
     .command('demo')
     .description('show a failover on this machine: two gateways, a peer, an attacker, all of them ordinary processes')
     .option('--sas <number>', 'security associations, two on each connection', '256')
-    .option('--rate <number>', 'packets a second, over all flows', '1500')
+    .option('--rate <number>', 'packets a second, over all flows', '1000')
     .option('--duration <seconds>', 'about how long it takes; more SAs may need more', '36')
     .option('--seed <number>', 'decides all that is random but the keys; without it another one each time')
     .option('--keep', 'leave everything running afterwards, to look at it')

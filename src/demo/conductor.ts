@@ -101,7 +101,7 @@ export class Demo {
     const { sas, seed } = this.#options;
     this.#say(`seed ${seed}: starting two gateways, a peer, and the path between`);
     const connections = makeConnections(sas / 2, this.#random);
-    const world = await World.build({ ...this.#options, connections, random: this.#random, stop: this.#stop });
+    const world = await World.build({ ...this.#options, connections, stop: this.#stop });
     this.world = world;
     this.#poll = setInterval(() => void this.#look(world), POLL_MS);
     await world.holds('a', LIMIT.address);

@@ -1,5 +1,5 @@
 /** Configurations of the demo's nodes: what `xfrmsync init` writes, with an emulated kernel and a gateway in user space. */
-import { appendFile, mkdir, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { initPair } from '../node/index.ts';
 import { OUTER } from './connections.ts';
@@ -47,13 +47,34 @@ export interface Neighbours {
   readonly hosts: { readonly forGateways: number; readonly forPeer: number };
 }
 
-export async function writeConfigs(folder: string, ports: Ports, { path, hosts }: Neighbours): Promise<void> {
+/**
+ * Processes that share a machine and have many SAs to read and write may not hear each other for longer than `link.timeout_ms` is by default.
+ */
+const LINK_TIMEOUT = { defaultMs: 2_000, perSaMs: 2, maxMs: 60_000 } as const;
+
+export async function writeConfigs(
+  folder: string,
+  sas: number,
+  ports: Ports,
+  { path, hosts }: Neighbours,
+): Promise<void> {
   await initPair({
     directory: folder,
     cluster: 'demo',
     nodes: NODES.map((name) => ({ name, address: LOOPBACK, port: ports.link[name] })),
     port: ports.link.a,
   });
+  const timeoutMs = Math.min(LINK_TIMEOUT.maxMs, LINK_TIMEOUT.perSaMs * sas);
+  if (timeoutMs > LINK_TIMEOUT.defaultMs) {
+    for (const node of NODES) {
+      const file = pathsOf(folder, node).config;
+      const text = await readFile(file, 'utf8');
+      await writeFile(
+        file,
+        text.replace(/^\[link\]$/m, (table) => `${table}\ntimeout_ms = ${timeoutMs}`),
+      );
+    }
+  }
   const [a, b] = [ports.gateways.a, ports.gateways.b];
   const gateway = { own: OUTER.gateway, remote: OUTER.peer, at: path.forGateways, to: hosts.forGateways };
   await appendFile(pathsOf(folder, 'a').config, `\n${machine({ ...gateway, ports: a, partner: b })}`);

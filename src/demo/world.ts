@@ -10,7 +10,7 @@ import { makeFolder } from './folder.ts';
 import { Hosts } from './hosts.ts';
 import { PathClient } from './path-client.ts';
 import { Processes, programFile } from './processes.ts';
-import type { Random } from './random.ts';
+import { Random } from './random.ts';
 import type { Stop } from './stop.ts';
 
 export interface WorldOptions {
@@ -18,7 +18,7 @@ export interface WorldOptions {
   readonly program: string;
   readonly connections: readonly Connection[];
   readonly ratePps: number;
-  readonly random: Random;
+  readonly seed: number;
   readonly stop: Stop;
 }
 
@@ -29,6 +29,8 @@ const processName = (machine: Machine): string => (machine === 'peer' ? 'peer' :
 const ATTEMPTS = 4;
 const PORT_TAKEN = /EADDRINUSE/;
 const START_MS = 20_000;
+/** The hosts have random numbers of their own, whatever else was random before. */
+const HOSTS_SEED = 0x686f7374;
 const POLL_MS = 25;
 /** An answer that the daemon has at hand, on a busy machine. */
 const ASK_MS = 5_000;
@@ -72,11 +74,14 @@ export class World {
     });
     let hosts: Hosts | undefined;
     try {
-      hosts = await Hosts.open(options);
+      hosts = await Hosts.open({ ...options, random: new Random(options.seed ^ HOSTS_SEED) });
       const path = new PathClient(processes.start({ name: 'path', file: programFile('path'), args: [folder] }));
       const world = new World(folder, hosts, path, processes, options);
       const ports = await freePorts();
-      await writeConfigs(folder, ports, { path: await options.stop.or(path.call('ports')), hosts: hosts.ports() });
+      await writeConfigs(folder, 2 * options.connections.length, ports, {
+        path: await options.stop.or(path.call('ports')),
+        hosts: hosts.ports(),
+      });
       await world.#wire(ports);
       for (const machine of ['peer', ...NODES] as const) world.start(machine);
       for (const machine of ['peer', ...NODES] as const) await world.#answers(machine, () => trouble);
