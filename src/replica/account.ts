@@ -1,13 +1,15 @@
 import { newAevent, type Policy, type Sa, saIdOf } from '../client/index.ts';
 import { AeFlag, type AeventCursor, type XfrmMessage } from '../xfrm/index.ts';
 import type { Reading } from './effects.ts';
-import type { Frame } from './frames.ts';
+import type { Frame, FrameBody } from './frames.ts';
+import { bind, grantFirst, noteNumber, restoreCeiling, takeOverCeiling, withoutCeiling } from './grants.ts';
 import { policyKey, sameLimits, sameSa } from './install.ts';
 import { newRate, noteRate } from './rate.ts';
 import {
   type Counters,
   countersOf,
   KERNEL_THRESHOLDS,
+  newRecordState,
   type SaRecord,
   saKey,
   type Thresholds,
@@ -62,6 +64,7 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
     counters.addTime = cursor.addTime;
     counters.useTime = cursor.useTime;
     noteRate(record.rate, counters.packets, nowMs);
+    noteNumber(s, record);
     s.touch(record);
   }
 }
@@ -73,16 +76,19 @@ function countersOfAevent(cursor: AeventCursor): Counters {
 
 export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefined {
   const { body, attributes } = message;
-  const sa: Sa = { body, attributes };
-  if (!selectsSa(s.settings.selection, sa)) return undefined;
-  const id = saIdOf(sa);
+  const read: Sa = { body, attributes };
+  if (!selectsSa(s.settings.selection, read)) return undefined;
+  const id = saIdOf(read);
   const known = s.sas.find(id);
+  const { sa, ceiling } = withoutCeiling(s, read, known);
   const counters = countersOf(sa);
   if (known && sameSa(known.sa, sa)) {
     const changed = !sameLimits(known.sa, sa);
     known.sa = sa;
     if (takeHigher(known, counters)) s.touch(known);
+    noteNumber(s, known);
     if (changed) announce(s, known);
+    if (known.ceiling !== ceiling) restoreCeiling(s, known, ceiling);
     return known;
   }
   if (known) drop(s, known);
@@ -93,11 +99,12 @@ export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefine
     counters,
     thresholds: KERNEL_THRESHOLDS,
     rate: newRate(counters.packets, nowMs),
-    dirty: false,
     installed: true,
-    next: undefined,
+    ...newRecordState(),
   };
   s.sas.add(record);
+  takeOverCeiling(s, record, ceiling);
+  grantFirst(s, [record]);
   announce(s, record);
   s.touch(record);
   s.emit({ type: 'readThresholds', handles: [record.handle] });
@@ -135,9 +142,13 @@ function dropPolicy(s: State, key: string): void {
 }
 
 function announce(s: State, record: SaRecord): void {
-  const { handle, thresholds } = record;
-  if (s.streaming) s.send({ type: 'sa', handle, thresholds, sa: withCounters(record) });
+  if (s.streaming) s.send(saFrame(record));
 }
+
+const saFrame = (record: SaRecord): FrameBody & { readonly type: 'sa' } => {
+  const { handle, thresholds, granted } = record;
+  return { type: 'sa', handle, thresholds, granted, sa: withCounters(record) };
+};
 
 export function onReadThresholds(s: State, handle: number, thresholds: Thresholds): void {
   const record = s.sas.byHandle(handle);
@@ -153,6 +164,8 @@ export function onReadThresholds(s: State, handle: number, thresholds: Threshold
 }
 
 export function streamSnapshot(s: State): void {
+  // Before the standby knows anything that it could take over with.
+  bind(s);
   s.streaming = true;
   s.sending = true;
   // At once, so that no change is told by handles of which the standby does not know that they are new.
@@ -166,8 +179,7 @@ function* snapshot(s: State, number: number): Generator<Frame> {
   const goesOn = (): boolean => s.streaming && s.snapshots === number;
   for (const record of s.sas) {
     if (!goesOn()) return;
-    const { handle, thresholds } = record;
-    yield { type: 'sa', term, handle, thresholds, sa: withCounters(record) };
+    yield { ...saFrame(record), term };
   }
   for (const policy of s.policies.values()) {
     if (!goesOn()) return;

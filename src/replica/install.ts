@@ -1,5 +1,5 @@
 import { newAevent, type Policy, policyIdOf, type Request, type Sa } from '../client/index.ts';
-import { encodeMessage, SaDir, type XfrmAttributes } from '../xfrm/index.ts';
+import { encodeMessage, SaDir, XFRM_INF, type XfrmAttributes } from '../xfrm/index.ts';
 import { aeventValues, type Counters, type SaRecord } from './sa.ts';
 
 /** Requests that put an SA or a policy of another node into this node's kernel. */
@@ -20,10 +20,27 @@ export function newSa(record: SaRecord, counters: Counters): Request<'NEWSA'> {
   return { kind: 'NEWSA', ...saWith(record, counters) };
 }
 
-/** UPDSA: sets the limits and the encapsulation of an SA that is there. */
+/**
+ * UPDSA: sets the limits and the encapsulation of an SA that is there; its ceiling, where it has one. The kernel forgets that it has told of
+ * a soft limit (xfrm_state_update: km.dying), so one that was told is left out: a ceiling must not look like an expiry.
+ */
 export function updateSa(record: SaRecord): Request<'UPDSA'> {
-  return { kind: 'UPDSA', ...saWith(record, record.counters) };
+  const { body, attributes } = saWith(record, record.counters);
+  const { ceiling, softTold } = record;
+  const lft = {
+    ...body.lft,
+    ...(ceiling === undefined ? {} : { hardPacketLimit: ceiling }),
+    ...(softTold ? SOFT_NEVER : {}),
+  };
+  return { kind: 'UPDSA', body: { ...body, lft }, attributes };
 }
+
+const SOFT_NEVER = {
+  softByteLimit: XFRM_INF,
+  softPacketLimit: XFRM_INF,
+  softAddExpiresSeconds: 0n,
+  softUseExpiresSeconds: 0n,
+};
 
 function saWith({ sa }: SaRecord, counters: Counters): Sa {
   const { body, attributes } = sa;

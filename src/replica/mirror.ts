@@ -14,7 +14,7 @@ import {
 } from './install.ts';
 import { canBeParked, parked } from './plan.ts';
 import { newRate, noteRate } from './rate.ts';
-import { countersOf, type SaRecord, type Thresholds } from './sa.ts';
+import { countersOf, newRecordState, type SaRecord } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
 import { type State, write } from './state.ts';
 
@@ -24,11 +24,13 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
   switch (frame.type) {
     case 'snapshotBegin':
       s.sas.forgetHandles();
+      s.earlyGrants.clear();
       s.staleSas = new Set(s.sas);
       s.stalePolicies = new Set(s.policies.keys());
       break;
     case 'sa':
-      takeIn(s, frame.handle, frame.sa, frame.thresholds, nowMs);
+      takeIn(s, frame, nowMs);
+      takeInGrant(s, frame.handle, Math.max(frame.granted, s.earlyGrants.get(frame.handle) ?? 0));
       break;
     case 'saDelete': {
       const record = s.sas.byHandle(frame.handle);
@@ -49,6 +51,10 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
     case 'counters':
       for (const entry of frame.entries) takeInCounters(s, entry, nowMs);
       break;
+    case 'grants':
+      for (const { handle, upTo } of frame.entries) takeInGrant(s, handle, upTo);
+      s.send({ type: 'granted', id: frame.id });
+      break;
     case 'pong':
       // During a snapshot it proves nothing of the SAs that have not been named yet.
       if (s.complete && s.staleSas === undefined) s.provenMs = Math.max(s.provenMs ?? 0, frame.timeMs);
@@ -58,6 +64,7 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
       for (const key of s.stalePolicies ?? []) s.policies.delete(key);
       s.staleSas = undefined;
       s.stalePolicies = undefined;
+      s.earlyGrants.clear();
       s.complete = true;
       s.send({ type: 'ping', timeMs: nowMs });
       s.read('reconcile');
@@ -66,7 +73,14 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
   }
 }
 
-function takeIn(s: State, handle: number, sa: Sa, thresholds: Thresholds, nowMs: number): void {
+/** What the active may use: a takeover goes on above it. */
+function takeInGrant(s: State, handle: number, upTo: number): void {
+  const record = s.sas.byHandle(handle);
+  if (record) record.granted = Math.max(record.granted, upTo);
+  else s.earlyGrants.set(handle, Math.max(s.earlyGrants.get(handle) ?? 0, upTo));
+}
+
+function takeIn(s: State, { handle, sa, thresholds }: Frame & { readonly type: 'sa' }, nowMs: number): void {
   const known = s.sas.find(saIdOf(sa));
   const immediate = s.settings.install === 'immediate' && canBeParked(sa);
   if (known && sameSa(known.sa, sa)) {
@@ -88,9 +102,8 @@ function takeIn(s: State, handle: number, sa: Sa, thresholds: Thresholds, nowMs:
     counters: countersOf(sa),
     thresholds,
     rate: newRate(Number(sa.body.curlft.packets), nowMs),
-    dirty: false,
     installed: false,
-    next: undefined,
+    ...newRecordState(),
   };
   s.sas.add(record);
   if (immediate) s.write(installing(record));
