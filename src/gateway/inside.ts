@@ -1,4 +1,4 @@
-import { openTun } from '../kernel/index.ts';
+import { openTun } from '../kernel/linux/index.ts';
 import { type Endpoint, openUdp } from './udp.ts';
 
 /** Where packets to protect come from, and where those that were unprotected go. */

@@ -12,7 +12,7 @@ const hasTun = await access('/dev/net/tun', constants.R_OK | constants.W_OK).the
 
 /** A network namespace of its own, in which a process answers what the kernel sends to a TUN device. */
 const program = `
-  import { openTun } from ${JSON.stringify(new URL('kernel/index.js', `file://${main}`).href)};
+  import { openTun } from ${JSON.stringify(new URL('kernel/linux/index.js', `file://${main}`).href)};
   import { execFileSync } from 'node:child_process';
   import { createSocket } from 'node:dgram';
   const ip = (...words) => execFileSync('ip', words, { encoding: 'utf8' });

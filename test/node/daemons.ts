@@ -8,8 +8,10 @@ import { freePort } from '../link/peers.ts';
 
 /** Real nodes over loopback TLS, on any kernel. */
 
-/** More than a busy machine takes for anything that these tests wait for, and less than a test has. */
-const WAIT_MS = 20_000;
+/** More than a busy machine takes for anything that these tests wait for. */
+const WAIT_MS = 60_000;
+/** For tests with these nodes: longer than any wait in them. */
+export const TEST_TIMEOUT_MS = 2 * WAIT_MS;
 /** Asking often enough to be quick, seldom enough to leave the processor to the daemons. */
 const ASK_MS = 10;
 

@@ -1,13 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { XfrmClient } from '../../src/client/index.ts';
 import { linuxKernel } from '../../src/kernel/index.ts';
 import type { Status } from '../../src/node/index.ts';
 import { describeNative, type Namespace, newNamespace } from '../kernel/native.ts';
 import { policy } from '../replica/sas.ts';
-import { Cluster } from './daemons.ts';
+import { Cluster, TEST_TIMEOUT_MS } from './daemons.ts';
+
+vi.setConfig({ testTimeout: TEST_TIMEOUT_MS });
 
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 

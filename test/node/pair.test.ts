@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { chmod, writeFile } from 'node:fs/promises';
 import { connect as connectTls } from 'node:tls';
 import { isDeepStrictEqual } from 'node:util';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Sa, saIdOf, XfrmClient } from '../../src/client/index.ts';
 import { EmulatedKernel, newInboundFacts, outputSa } from '../../src/kernel/emulated/index.ts';
 import { findInbound } from '../../src/kernel/emulated/input.ts';
@@ -10,7 +10,9 @@ import { NO_SLOT } from '../../src/kernel/emulated/sad.ts';
 import { makeIdentity } from '../../src/link/index.ts';
 import { raw } from '../link/peers.ts';
 import { policy, sa } from '../replica/sas.ts';
-import { Cluster } from './daemons.ts';
+import { Cluster, TEST_TIMEOUT_MS } from './daemons.ts';
+
+vi.setConfig({ testTimeout: TEST_TIMEOUT_MS });
 
 const id = (spi: number) => saIdOf(sa(spi));
 const [OUT, IN] = [0x101, 0x102];
@@ -87,9 +89,10 @@ describe('two daemons', () => {
       ]);
     await cluster.when(async () => isDeepStrictEqual(await things('b'), await things('a')));
     doors.transmit('a', 50);
-    // An event that a packet raises is made before the packet is counted.
-    await cluster.when(async () => (await doors.sa('b', OUT))?.body.curlft.packets === 49n);
-    expect((await cluster.status('b', true)).list?.find(({ spi }) => Number(spi) === OUT)?.oseq).toBe(50);
+    const known = async () => (await cluster.status('b', true)).list?.find(({ spi }) => Number(spi) === OUT)?.oseq;
+    await cluster.when(async () => (await known()) === 50);
+    // An event that a packet raises is made before the packet is counted; one of the timer is exact.
+    await cluster.when(async () => ((await doors.sa('b', OUT))?.body.curlft.packets ?? 0n) >= 49n);
     await doors.with('a', async (client) => {
       await client.addSa(sa(0x103));
       await client.deleteSa(id(IN));
@@ -306,7 +309,7 @@ describe('under load', () => {
         }),
       ),
     );
-    await cluster.when(async () => (await doors.sa('b', spis.at(-1) ?? 0))?.body.curlft.packets === 29n);
+    await cluster.when(async () => ((await doors.sa('b', spis.at(-1) ?? 0))?.body.curlft.packets ?? 0n) >= 29n);
     await cluster.when(async () => (await doors.sa('b', 0x1000 + 199))?.attributes.algAead?.key[0] === 2);
     expect(process.memoryUsage().heapUsed - before).toBeLessThan(256 << 20);
     expect(doors.count('b')).toBe(many + 2);

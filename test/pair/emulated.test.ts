@@ -1,10 +1,13 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { saIdOf } from '../../src/client/index.ts';
+import { TEST_TIMEOUT_MS } from '../node/daemons.ts';
 import { LEGACY, saOf } from './connections.ts';
 import { EmulatedMachine } from './emulated-machine.ts';
 import type { Gateway } from './machine.ts';
 import { Pair } from './pair.ts';
 import { pairChecks } from './suite.ts';
+
+vi.setConfig({ testTimeout: TEST_TIMEOUT_MS });
 
 describe.each(['6.1.192', '6.12.117'])('a pair of gateways on the emulated kernel, as Linux %s', (release) => {
   it.each(Object.entries(pairChecks))('%s', (_, check) => check(async () => new EmulatedMachine({ release })));

@@ -13,6 +13,8 @@ import { GATEWAYS, type Gateway, type Host, type Machine, type MakeMachine, type
 
 /** An inbound SA may be as fast as this without having been so lately: a test sends all its packets at once. */
 const RATE_FLOOR_PPS = 100_000;
+/** No link is lost because the machine is busy; one that is closed is noticed at once. */
+const LINK = { ping_ms: 50, timeout_ms: 10_000 };
 
 export interface PairOptions {
   readonly install?: 'immediate' | 'takeover';
@@ -32,6 +34,7 @@ export class Pair implements AsyncDisposable {
   readonly cluster: Cluster;
   /** What has left each host. */
   readonly recorded: Record<Host, Packet[]> = { a: [], b: [], peer: [] };
+  #install: PairOptions['install'];
   readonly #senders = new Map<string, Gateway>();
   readonly #accepted = new Map<Packet, Gateway>();
 
@@ -53,11 +56,21 @@ export class Pair implements AsyncDisposable {
   }
 
   async #begin({ install = 'immediate', inbound = 'strict', receiveBufferBytes, start }: PairOptions): Promise<void> {
+    this.#install = install;
     const kernel = receiveBufferBytes === undefined ? {} : { receive_buffer_bytes: receiveBufferBytes };
     for (const name of GATEWAYS)
       await this.cluster.set(
         name,
-        ...['replicate', { install }, 'takeover', { inbound, rate_floor_pps: RATE_FLOOR_PPS }, 'kernel', kernel],
+        ...[
+          'link',
+          LINK,
+          'replicate',
+          { install },
+          'takeover',
+          { inbound, rate_floor_pps: RATE_FLOOR_PPS },
+          'kernel',
+          kernel,
+        ],
       );
     for (const host of ['a', 'peer'] as const)
       await this.with(host, async (client) => {
@@ -165,9 +178,16 @@ export class Pair implements AsyncDisposable {
     return found;
   }
 
-  /** The standby is complete, and its account is the other's kernel, number for number. */
+  /** The standby is complete and its kernel has what it should have; its account is the other's kernel, number for number. */
   async inStep(standby: Gateway): Promise<void> {
-    await this.cluster.until(standby, (s) => s.role === 'standby' && s.complete && s.unseenMs !== null);
+    await this.cluster.until(
+      standby,
+      (s) =>
+        s.role === 'standby' &&
+        s.complete &&
+        s.unseenMs !== null &&
+        s.installed === (this.#install === 'immediate' ? s.sas : 0),
+    );
     const numbers = async (): Promise<[string, string]> => {
       const { list = [] } = await this.cluster.status(standby, true);
       const known = list.map(({ spi, oseq, seq }) => `${Number(spi)} ${oseq} ${seq}`);

@@ -25,7 +25,10 @@ import { saKey } from '../../src/replica/sa.ts';
 import { AeFlag, type AnyXfrmMessage, decodeMessage, XfrmGroup } from '../../src/xfrm/index.ts';
 import { policy } from './sas.ts';
 
-/** An emulated machine that is asked and listened to step by step: every request goes through bytes, and nothing waits for a turn of the event loop. */
+/**
+ * An emulated machine that is asked and listened to step by step: every request goes through bytes, and nothing waits for a turn of the
+ * event loop.
+ */
 
 const TWO_32 = 1n << 32n;
 const NLMSG_HDRLEN = 16;

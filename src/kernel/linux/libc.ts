@@ -25,6 +25,15 @@ export interface Libc {
   sendto(fd: number, data: Memory, bytes: number, flags: number, address: Memory | null, addressBytes: number): number;
   recvmmsg(fd: number, headers: Memory, count: number, flags: number, timeout: null): number;
   setns(fd: number, type: number): number;
+  unshare(flags: number): number;
+  poll(fds: Memory, count: number, timeoutMs: number): number;
+  capget(header: Memory, data: Memory): number;
+  capset(header: Memory, data: Memory): number;
+  sched_getaffinity(pid: number, bytes: number, mask: Memory): number;
+  sched_setaffinity(pid: number, bytes: number, mask: Memory): number;
+  sched_setscheduler(pid: number, policy: number, param: Memory): number;
+  sched_getcpu(): number;
+  sched_yield(): number;
   /** With an argument in memory; calls that take it by value have no place here. */
   ioctl(fd: number, request: number, argument: Memory): number;
   read(fd: number, data: Memory, bytes: number): number;
@@ -114,6 +123,15 @@ function bindLibc(koffi: Koffi): Libc {
     sendto: process_.func('intptr_t sendto(int, const void *, uintptr_t, int, const void *, uint32_t)'),
     recvmmsg: process_.func('int recvmmsg(int, void *, unsigned int, int, void *)'),
     setns: process_.func('int setns(int, int)'),
+    unshare: process_.func('int unshare(int)'),
+    poll: process_.func('int poll(void *, unsigned long, int)'),
+    capget: process_.func('int capget(void *, void *)'),
+    capset: process_.func('int capset(void *, const void *)'),
+    sched_getaffinity: process_.func('int sched_getaffinity(int, uintptr_t, void *)'),
+    sched_setaffinity: process_.func('int sched_setaffinity(int, uintptr_t, const void *)'),
+    sched_yield: process_.func('int sched_yield()'),
+    sched_setscheduler: process_.func('int sched_setscheduler(int, int, const void *)'),
+    sched_getcpu: process_.func('int sched_getcpu()'),
     ioctl: (fd, request, argument) => ioctl(fd, request, 'void *', argument),
     read: process_.func('intptr_t read(int, void *, uintptr_t)'),
     write: process_.func('intptr_t write(int, const void *, uintptr_t)'),
