@@ -1,5 +1,6 @@
 import { type Sa, saIdOf } from '../client/index.ts';
 import { XFRM_INF } from '../xfrm/index.ts';
+import { withoutMark } from './ceiling.ts';
 import type { Write } from './effects.ts';
 import { updateSa } from './install.ts';
 import { packetsWithin } from './rate.ts';
@@ -31,10 +32,6 @@ const LAST_32 = 2 ** 32 - 1;
 /** Beyond it a number is not exact here. No SA gets there. */
 const LAST_64 = Number.MAX_SAFE_INTEGER;
 const ESN = 128;
-/** By its last digits a ceiling is told from a limit of the key manager, also by a daemon that has just been started. */
-const MARK = 0x5an;
-const MARK_MASK = 0xffn;
-
 export interface GrantEntry {
   readonly handle: number;
   /** The highest number that may be used. */
@@ -154,8 +151,7 @@ export function forgetAsked(s: State): void {
 /** The hard packet limit at which the SA has used its grant; undefined where the key manager's own limit comes first. */
 function ceilingOf({ sa, counters, granted }: SaRecord): bigint | undefined {
   const limit = BigInt(counters.packets) + BigInt(granted - numberOf(counters));
-  const marked = limit - ((limit - MARK) & MARK_MASK);
-  return sa.body.lft.hardPacketLimit <= marked ? undefined : marked;
+  return sa.body.lft.hardPacketLimit <= limit ? undefined : limit;
 }
 
 function writeCeilings(s: State, records: readonly SaRecord[]): void {
@@ -189,17 +185,11 @@ function hides(s: State, { id, sa }: SaRecord): boolean {
  */
 export function withoutCeiling(s: State, sa: Sa, known: SaRecord | undefined): { sa: Sa; ceiling: bigint | undefined } {
   const { lft } = sa.body;
-  const { hardPacketLimit } = lft;
-  const own = known?.sa.body.lft;
-  const isCeiling =
-    s.settings.grants.mode === 'safe' &&
-    hardPacketLimit !== XFRM_INF &&
-    (hardPacketLimit & MARK_MASK) === MARK &&
-    hardPacketLimit !== own?.hardPacketLimit;
-  if (!isCeiling) return { sa, ceiling: undefined };
-  const limit = own?.hardPacketLimit ?? s.keptLimits.get(saKey(saIdOf(sa))) ?? XFRM_INF;
-  const limits = known?.softTold === true && own !== undefined ? own : { ...lft, hardPacketLimit: limit };
-  return { sa: { ...sa, body: { ...sa.body, lft: limits } }, ceiling: hardPacketLimit };
+  const kept = s.keptLimits.get(saKey(saIdOf(sa)));
+  const unmarked = withoutMark(lft) ?? (kept !== undefined && kept > lft.hardPacketLimit ? lft : undefined);
+  if (unmarked === undefined) return { sa, ceiling: undefined };
+  const own = known?.sa.body.lft ?? { ...unmarked, hardPacketLimit: kept ?? XFRM_INF };
+  return { sa: { ...sa, body: { ...sa.body, lft: own } }, ceiling: lft.hardPacketLimit };
 }
 
 /** A daemon that has just been started finds the ceilings of its last life: it is bound by them. */
@@ -224,4 +214,16 @@ export function restoreCeiling(s: State, record: SaRecord, found: bigint | undef
 export function onSoftExpire(s: State, id: SaRecord['id']): void {
   const record = s.sas.find(id);
   if (record) record.softTold = true;
+}
+
+/** Nobody is there to acknowledge what SAs need. Said once each time. */
+export function warnOfCeilings(s: State): void {
+  const needed = s.wanting.size > 0 && s.peer === undefined;
+  if (needed && !s.warnedOfCeilings)
+    s.log(
+      'warn',
+      `${s.wanting.size} SAs have used half of their grants and no standby is there to raise them: they stop at their ceilings. ` +
+        'If the standby is gone for good and cannot take over: xfrmsync dismiss',
+    );
+  s.warnedOfCeilings = needed;
 }

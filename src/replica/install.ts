@@ -1,5 +1,6 @@
 import { newAevent, type Policy, policyIdOf, type Request, type Sa } from '../client/index.ts';
-import { encodeMessage, SaDir, XFRM_INF, type XfrmAttributes } from '../xfrm/index.ts';
+import { encodeMessage, SaDir, type XfrmAttributes } from '../xfrm/index.ts';
+import { withCeiling, withoutSoft } from './ceiling.ts';
 import { aeventValues, type Counters, type SaRecord } from './sa.ts';
 
 /** Requests that put an SA or a policy of another node into this node's kernel. */
@@ -27,20 +28,10 @@ export function newSa(record: SaRecord, counters: Counters): Request<'NEWSA'> {
 export function updateSa(record: SaRecord): Request<'UPDSA'> {
   const { body, attributes } = saWith(record, record.counters);
   const { ceiling, softTold } = record;
-  const lft = {
-    ...body.lft,
-    ...(ceiling === undefined ? {} : { hardPacketLimit: ceiling }),
-    ...(softTold ? SOFT_NEVER : {}),
-  };
+  const limits = softTold ? withoutSoft(body.lft) : body.lft;
+  const lft = ceiling === undefined ? limits : withCeiling(limits, ceiling);
   return { kind: 'UPDSA', body: { ...body, lft }, attributes };
 }
-
-const SOFT_NEVER = {
-  softByteLimit: XFRM_INF,
-  softPacketLimit: XFRM_INF,
-  softAddExpiresSeconds: 0n,
-  softUseExpiresSeconds: 0n,
-};
 
 function saWith({ sa }: SaRecord, counters: Counters): Sa {
   const { body, attributes } = sa;

@@ -113,7 +113,10 @@ function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: nu
   const record = s.sas.byHandle(handle);
   if (record === undefined) return;
   s.counts.updatesReceived++;
-  const bitmap = counters.bitmap ?? record.counters.bitmap;
+  // An earlier bitmap says nothing of a window that has moved.
+  const { seq, seqHi } = record.counters;
+  const kept = seq === counters.seq && seqHi === counters.seqHi ? record.counters.bitmap : undefined;
+  const bitmap = counters.bitmap ?? kept;
   Object.assign(record.counters, counters, { bitmap });
   noteRate(record.rate, counters.packets, nowMs);
   s.touch(record);

@@ -51,8 +51,20 @@ export const JUMP_MAX = 2 ** 31;
 /** 32-bit numbers left below which an SA is not opened again. */
 const MARGIN = 1024;
 
+/** What is known of the old active when its standby takes over without it. */
+export interface Knowledge {
+  /** For how long nothing has been heard of it. */
+  readonly unseenMs: number;
+  /** Its whole account is here, with every grant. */
+  readonly complete: boolean;
+}
+
 /** The position after an unplanned takeover. */
-export function takeoverPosition(record: SaRecord, settings: PlanSettings, unseenMs: number): Position {
+export function takeoverPosition(
+  record: SaRecord,
+  settings: PlanSettings,
+  { unseenMs, complete }: Knowledge,
+): Position {
   const direction = directionOf(record);
   const { packets: n, timerMs } = record.thresholds;
   const { rateMaxPps, rateFloorPps, inbound } = settings;
@@ -70,7 +82,8 @@ export function takeoverPosition(record: SaRecord, settings: PlanSettings, unsee
   const asLately = (ms: number): number => Math.max(packetsWithin(record.rate, ms), (rateFloorPps * ms) / 1000);
   const toGrant = Math.max(0, record.granted - numberOf(record.counters));
   // Where the old active's kernel keeps to the grant, there is nothing to be estimated.
-  const estimated = record.granted > 0 && settings.mode === 'safe' ? 0 : Math.max(n, SKIP_FACTOR * unseen(atLineRate));
+  const isBound = settings.mode === 'safe' && complete && record.granted > 0;
+  const estimated = isBound ? 0 : Math.max(n, SKIP_FACTOR * unseen(atLineRate));
   const skip = direction === 'in' ? 0 : Math.max(toGrant, estimated);
   // Whatever the counters look like: an inbound SA that was fresh at an earlier switchover looks like an outbound one.
   const closes = record.sa.attributes.saDir !== SaDir.OUT && inbound === 'strict' && replayWindowOf(record.sa) > 0;

@@ -13,7 +13,7 @@ import {
 } from './account.ts';
 import type { Durable, Effect, Reading, ReadPurpose, Write } from './effects.ts';
 import type { Frame } from './frames.ts';
-import { askForGrants, forgetAsked, onGranted, onSoftExpire, unbind } from './grants.ts';
+import { askForGrants, forgetAsked, onGranted, onSoftExpire, unbind, warnOfCeilings } from './grants.ts';
 import { goOn, handOver, onDrained, onHandoverRequest, onReleased, onResigned } from './handover.ts';
 import { policyKey } from './install.ts';
 import { applyCounters, installing, onAccount, onCollision, reconcile } from './mirror.ts';
@@ -287,6 +287,7 @@ export class Replica {
     const s = this.state;
     if (s.peer !== undefined) s.send({ type: 'ping', timeMs: nowMs });
     if (s.role === 'active' && s.phase === 'steady' && nowMs >= s.claimByMs) claim(s);
+    warnOfCeilings(s);
   }
 
   // --- the operator -------------------------------------------------------------------------------------------------------

@@ -34,6 +34,8 @@ export interface Takeover {
   readonly positions: Map<number, Position>;
   /** From when to when nothing is known of the old active. */
   readonly unseenMs: number;
+  /** The whole account of the old active was here. */
+  readonly complete: boolean;
   failed: number;
   retried: boolean;
   /** Every position is written; the role is being stored. */
