@@ -1,3 +1,5 @@
+import { PolicyIndex } from './policy-index.ts';
+import type { Flow } from './selector.ts';
 import type { Timer } from './timers.ts';
 
 /** A policy: the structures as they are shown, and what lookups need. */
@@ -52,8 +54,8 @@ export class Spd {
   newest: Policy | undefined;
   readonly #byKey = new Map<string, Policy>();
   readonly #byIndex = new Map<number, Policy>();
-  /** For each direction, in the order of lookups: by priority, older first. */
-  readonly #ordered: Policy[][] = [[], [], []];
+  /** For each direction, what packets look their policy up in. */
+  readonly #index: readonly PolicyIndex[] = Array.from({ length: DIRECTIONS }, () => new PolicyIndex());
 
   get count(): number {
     return this.#byIndex.size;
@@ -82,8 +84,9 @@ export class Spd {
     return this.#byIndex.get(index);
   }
 
-  ordered(dir: number): readonly Policy[] {
-    return this.#ordered[dir] as Policy[];
+  /** The policy of a packet: of those that match it that of the lowest priority number, of several the oldest. */
+  lookup(dir: number, flow: Flow, mark: number, ifId: number): Policy | undefined {
+    return this.#index[dir]?.lookup(flow, mark, ifId);
   }
 
   insert(policy: Policy): void {
@@ -92,10 +95,7 @@ export class Spd {
     policy.older = this.newest;
     if (this.newest !== undefined) this.newest.newer = policy;
     this.newest = policy;
-    const list = this.#ordered[policy.dir] as Policy[];
-    let at = list.length;
-    while (at > 0 && (list[at - 1] as Policy).priority > policy.priority) at--;
-    list.splice(at, 0, policy);
+    this.#index[policy.dir]?.insert(policy);
     this.#count(policy, 1);
   }
 
@@ -106,8 +106,7 @@ export class Spd {
     if (policy.newer === undefined) this.newest = policy.older;
     else policy.newer.older = policy.older;
     if (policy.older !== undefined) policy.older.newer = policy.newer;
-    const list = this.#ordered[policy.dir] as Policy[];
-    list.splice(list.indexOf(policy), 1);
+    this.#index[policy.dir]?.remove(policy);
     this.#count(policy, -1);
   }
 

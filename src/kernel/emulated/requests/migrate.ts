@@ -118,22 +118,8 @@ function moveSas(ns: Namespace, { bytes, view }: Move): void {
 
 /** All that an SA is, without its place in the tables. */
 function cloneSa({ sad }: Namespace, slot: number): number {
-  const clone = sad.allocate();
-  const [from, to] = [sad.row(slot), sad.row(clone)];
-  sad.words.copyWithin(to, from, from + Row.WORDS);
-  sad.words[to + Row.STATE] = SaState.VALID;
-  for (const link of [Row.NEXT_SPI, Row.NEXT_DST, Row.NEXT_ALL, Row.PREVIOUS_ALL]) sad.words[to + link] = 0;
-  // What stands outside the row is copied, not shared.
-  sad.words[to + Row.ATTRIBUTES_SIZE] = 0;
-  const { head, body, tail } = sad.attributes(slot);
-  sad.setAttributes(clone, { head: head.slice(), body: body.slice(), tail: tail.slice() });
-  const esn = sad.esnAt(slot);
-  sad.words[to + Row.ESN_AT] = 0;
-  if (esn !== 0) {
-    const count = 2 * sad.esnWords(slot);
-    const place = sad.makeEsn(clone, sad.arena.words[esn] as number);
-    sad.arena.words.copyWithin(place, esn, esn + count);
-  }
+  const clone = sad.clone(slot);
+  sad.words[sad.row(clone) + Row.STATE] = SaState.VALID;
   return clone;
 }
 
