@@ -20,7 +20,8 @@ import { statusOf } from './status.ts';
 /** A node that runs; `stopped` settles when it has stopped, with an error if it did not stop because it was told to. */
 export interface RunningNode {
   readonly stopped: Promise<void>;
-  stop(): Promise<void>;
+  /** `resign`: the active need not wait for this standby any more; without it this is as sudden as a crash. */
+  stop(options?: { readonly resign?: boolean }): Promise<void>;
 }
 
 const GROUPS = [XfrmGroup.SA, XfrmGroup.EXPIRE, XfrmGroup.POLICY, XfrmGroup.AEVENTS, XfrmGroup.MIGRATE];
@@ -140,9 +141,9 @@ class Node implements RunningNode {
     this.#pingTimer = setInterval(() => this.#tick(), link.ping_ms);
   }
 
-  async stop(): Promise<void> {
+  async stop({ resign = false }: { readonly resign?: boolean } = {}): Promise<void> {
     if (this.#stopping) return this.stopped.catch(() => {});
-    this.#resign();
+    if (resign) this.#resign();
     this.#shut();
     this.#settleStopped.resolve();
   }
@@ -204,7 +205,10 @@ class Node implements RunningNode {
     }
     try {
       // A copy: what the replica keeps must not point into the receive buffer.
-      this.#replica.onKernelMessage(decodeMessage(buffer.slice(at, at + length)), nowMs);
+      const message = decodeMessage(buffer.slice(at, at + length));
+      // This node's own ceilings: it knows.
+      if (message.kind === 'UPDSA' && message.pid === this.#client.portId) return;
+      this.#replica.onKernelMessage(message, nowMs);
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
       this.#log.warn(`the kernel sent a message that cannot be read: ${error.message}`);

@@ -1,5 +1,5 @@
 import { newAevent, type Policy, type Sa, saIdOf } from '../client/index.ts';
-import { AeFlag, type AeventCursor, type XfrmMessage } from '../xfrm/index.ts';
+import { AeFlag, type AeventCursor, SaExtraFlag, type XfrmMessage } from '../xfrm/index.ts';
 import type { Reading } from './effects.ts';
 import type { Frame, FrameBody } from './frames.ts';
 import { bind, grantFirst, noteNumber, restoreCeiling, takeOverCeiling, withoutCeiling } from './grants.ts';
@@ -52,8 +52,9 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
       if (takeHigher(record, countersOfAevent(cursor))) s.touch(record);
       continue;
     }
-    // An event that waited in the socket while the kernel was read: older than what is known (S3).
-    if (cursor.packets < counters.packets) continue;
+    // An event that waited in the socket while the kernel was read, or of an SA that took this one's place: not newer than what is
+    // known (S3).
+    if (cursor.packets < counters.packets || isBehind(cursor, record)) continue;
     counters.oseq = cursor.oseq;
     counters.oseqHi = cursor.oseqHi;
     counters.seq = cursor.seq;
@@ -67,6 +68,13 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
     noteNumber(s, record);
     s.touch(record);
   }
+}
+
+/** Numbers do not go back, but where they may begin anew. */
+function isBehind({ oseq, oseqHi, seq, seqHi }: AeventCursor, { counters, sa }: SaRecord): boolean {
+  const into = seqHi - counters.seqHi || seq - counters.seq;
+  const out = oseqHi - counters.oseqHi || oseq - counters.oseq;
+  return into < 0 || (out < 0 && ((sa.attributes.saExtraFlags ?? 0) & SaExtraFlag.OSEQ_MAY_WRAP) === 0);
 }
 
 function countersOfAevent(cursor: AeventCursor): Counters {
@@ -103,8 +111,8 @@ export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefine
     ...newRecordState(),
   };
   s.sas.add(record);
-  takeOverCeiling(s, record, ceiling);
-  grantFirst(s, [record]);
+  if (ceiling === undefined) grantFirst(s, [record]);
+  else takeOverCeiling(s, record, ceiling);
   announce(s, record);
   s.touch(record);
   s.emit({ type: 'readThresholds', handles: [record.handle] });

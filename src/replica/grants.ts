@@ -92,7 +92,7 @@ export function removeCeilings(s: State): void {
 
 /** The number that an SA has used moved: more is asked for in time. The hot path of an active node. */
 export function noteNumber(s: State, record: SaRecord): void {
-  if (numberOf(record.counters) <= record.raiseAt) return;
+  if (numberOf(record.counters) < record.raiseAt) return;
   record.raiseAt = Number.POSITIVE_INFINITY;
   s.wanting.add(record);
 }
@@ -192,13 +192,13 @@ export function withoutCeiling(s: State, sa: Sa, known: SaRecord | undefined): {
   return { sa: { ...sa, body: { ...sa.body, lft: own } }, ceiling: lft.hardPacketLimit };
 }
 
-/** A daemon that has just been started finds the ceilings of its last life: it is bound by them. */
-export function takeOverCeiling(s: State, record: SaRecord, ceiling: bigint | undefined): void {
-  if (ceiling === undefined) return;
+/** A daemon that has just been started finds the ceilings of its last life: it is bound by them, as the standby knows them. */
+export function takeOverCeiling(s: State, record: SaRecord, ceiling: bigint): void {
   record.ceiling = ceiling;
   record.granted = numberOf(record.counters) + Math.max(0, Number(ceiling) - record.counters.packets);
   record.raiseAt = halfway(record);
   s.bound = true;
+  noteNumber(s, record);
 }
 
 /** What the kernel has is not what was written last: somebody else has set the limits of the SA. */

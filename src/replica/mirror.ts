@@ -128,12 +128,15 @@ function forget(s: State, record: SaRecord): void {
   if (record.installed || s.settings.install === 'immediate') s.write([write('delete', 0, deleteSa(record))]);
 }
 
-/** What this node's kernel still has from earlier, and the active does not, goes. */
+/** What this node's kernel still has from earlier, and the active does not, goes; what has other keys there is replaced. */
 export function reconcile(s: State, reading: Reading): void {
   const writes: Write[] = [];
   for (const sa of reading.sas) {
-    if (selectsSa(s.settings.selection, sa) && s.sas.find(saIdOf(sa)) === undefined) {
-      writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
+    const record = s.sas.find(saIdOf(sa));
+    if (record === undefined) {
+      if (selectsSa(s.settings.selection, sa)) writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
+    } else if (record.installed && !sameSa(sa, record.sa)) {
+      s.write([write('delete', record.handle, deleteSa(record)), ...installing(record)]);
     }
   }
   for (const policy of reading.policies) {
