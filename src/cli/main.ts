@@ -18,6 +18,7 @@ const groups: Readonly<Record<string, Group>> = {
   status: control,
   promote: control,
   demote: control,
+  dismiss: control,
   resync: control,
   sa: () => import('./sa.ts'),
   policy: () => import('./policy.ts'),

@@ -11,24 +11,24 @@ const AEVENT_FLAGS_AT = NLMSG_HDRLEN + 40;
 const AEVENT_FLAGS_END = AEVENT_FLAGS_AT + 4;
 const BOTH_THRESHOLDS = AeFlag.RTHR | AeFlag.ETHR;
 
-/** A request answered by an acknowledgement. @throws EncodeError */
-export function encodeRequest(request: Request, seq: number): Uint8Array {
+/** A request answered by an acknowledgement. `pid` comes back in the events that follow from it. @throws EncodeError */
+export function encodeRequest(request: Request, seq: number, pid = 0): Uint8Array {
   const flags = request.flags ?? 0;
   if ((request.kind === 'GETSA' || request.kind === 'GETPOLICY') && (flags & NlmF.DUMP) !== 0) {
     throw new EncodeError('flags', `this would be a dump of many answers: use ${dumpOf[request.kind]}`);
   }
-  return encoded(request, flags | NlmF.REQUEST | NlmF.ACK, seq);
+  return encoded(request, flags | NlmF.REQUEST | NlmF.ACK, seq, pid);
 }
 
 const dumpOf = { GETSA: 'dumpSas', GETPOLICY: 'dumpPolicies' } as const;
 
 /** A request answered by parts and an end. @throws EncodeError */
 export function encodeDump(request: Request, seq: number): Uint8Array {
-  return encoded(request, (request.flags ?? 0) | NlmF.REQUEST | NlmF.DUMP, seq);
+  return encoded(request, (request.flags ?? 0) | NlmF.REQUEST | NlmF.DUMP, seq, 0);
 }
 
-function encoded(request: Request, flags: number, seq: number): Uint8Array {
-  const bytes = encodeMessage({ ...request, flags, seq, pid: 0 } as AnyXfrmMessage);
+function encoded(request: Request, flags: number, seq: number, pid: number): Uint8Array {
+  const bytes = encodeMessage({ ...request, flags, seq, pid } as AnyXfrmMessage);
   checkBytes(bytes, seq);
   return bytes;
 }

@@ -90,6 +90,9 @@ policies = true
 install = "immediate"
 
 [takeover]
+# What an active does that has lost its standby for good or is cut off. "safe": it stops, at ceilings that the kernel keeps; no outbound
+# number is used twice. "available": it goes on; something else must fence a node that is cut off (docs/safety.md).
+mode = "safe"
 # "strict": no packet is accepted twice. "window": nothing is lost, what was accepted unseen can be replayed.
 inbound = "strict"
 

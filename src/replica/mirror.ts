@@ -14,7 +14,7 @@ import {
 } from './install.ts';
 import { canBeParked, parked } from './plan.ts';
 import { newRate, noteRate } from './rate.ts';
-import { countersOf, type SaRecord, type Thresholds } from './sa.ts';
+import { countersOf, newRecordState, type SaRecord } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
 import { type State, write } from './state.ts';
 
@@ -24,11 +24,13 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
   switch (frame.type) {
     case 'snapshotBegin':
       s.sas.forgetHandles();
+      s.earlyGrants.clear();
       s.staleSas = new Set(s.sas);
       s.stalePolicies = new Set(s.policies.keys());
       break;
     case 'sa':
-      takeIn(s, frame.handle, frame.sa, frame.thresholds, nowMs);
+      takeIn(s, frame, nowMs);
+      takeInGrant(s, frame.handle, Math.max(frame.granted, s.earlyGrants.get(frame.handle) ?? 0));
       break;
     case 'saDelete': {
       const record = s.sas.byHandle(frame.handle);
@@ -49,6 +51,10 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
     case 'counters':
       for (const entry of frame.entries) takeInCounters(s, entry, nowMs);
       break;
+    case 'grants':
+      for (const { handle, upTo } of frame.entries) takeInGrant(s, handle, upTo);
+      s.send({ type: 'granted', id: frame.id });
+      break;
     case 'pong':
       // During a snapshot it proves nothing of the SAs that have not been named yet.
       if (s.complete && s.staleSas === undefined) s.provenMs = Math.max(s.provenMs ?? 0, frame.timeMs);
@@ -58,6 +64,7 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
       for (const key of s.stalePolicies ?? []) s.policies.delete(key);
       s.staleSas = undefined;
       s.stalePolicies = undefined;
+      s.earlyGrants.clear();
       s.complete = true;
       s.send({ type: 'ping', timeMs: nowMs });
       s.read('reconcile');
@@ -66,7 +73,14 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
   }
 }
 
-function takeIn(s: State, handle: number, sa: Sa, thresholds: Thresholds, nowMs: number): void {
+/** What the active may use: a takeover goes on above it. */
+function takeInGrant(s: State, handle: number, upTo: number): void {
+  const record = s.sas.byHandle(handle);
+  if (record) record.granted = Math.max(record.granted, upTo);
+  else s.earlyGrants.set(handle, Math.max(s.earlyGrants.get(handle) ?? 0, upTo));
+}
+
+function takeIn(s: State, { handle, sa, thresholds }: Frame & { readonly type: 'sa' }, nowMs: number): void {
   const known = s.sas.find(saIdOf(sa));
   const immediate = s.settings.install === 'immediate' && canBeParked(sa);
   if (known && sameSa(known.sa, sa)) {
@@ -88,9 +102,8 @@ function takeIn(s: State, handle: number, sa: Sa, thresholds: Thresholds, nowMs:
     counters: countersOf(sa),
     thresholds,
     rate: newRate(Number(sa.body.curlft.packets), nowMs),
-    dirty: false,
     installed: false,
-    next: undefined,
+    ...newRecordState(),
   };
   s.sas.add(record);
   if (immediate) s.write(installing(record));
@@ -100,7 +113,10 @@ function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: nu
   const record = s.sas.byHandle(handle);
   if (record === undefined) return;
   s.counts.updatesReceived++;
-  const bitmap = counters.bitmap ?? record.counters.bitmap;
+  // An earlier bitmap says nothing of a window that has moved.
+  const { seq, seqHi } = record.counters;
+  const kept = seq === counters.seq && seqHi === counters.seqHi ? record.counters.bitmap : undefined;
+  const bitmap = counters.bitmap ?? kept;
   Object.assign(record.counters, counters, { bitmap });
   noteRate(record.rate, counters.packets, nowMs);
   s.touch(record);
@@ -112,12 +128,15 @@ function forget(s: State, record: SaRecord): void {
   if (record.installed || s.settings.install === 'immediate') s.write([write('delete', 0, deleteSa(record))]);
 }
 
-/** What this node's kernel still has from earlier, and the active does not, goes. */
+/** What this node's kernel still has from earlier, and the active does not, goes; what has other keys there is replaced. */
 export function reconcile(s: State, reading: Reading): void {
   const writes: Write[] = [];
   for (const sa of reading.sas) {
-    if (selectsSa(s.settings.selection, sa) && s.sas.find(saIdOf(sa)) === undefined) {
-      writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
+    const record = s.sas.find(saIdOf(sa));
+    if (record === undefined) {
+      if (selectsSa(s.settings.selection, sa)) writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
+    } else if (record.installed && !sameSa(sa, record.sa)) {
+      s.write([write('delete', record.handle, deleteSa(record)), ...installing(record)]);
     }
   }
   for (const policy of reading.policies) {

@@ -1,7 +1,7 @@
 import type { Sa } from '../client/index.ts';
 import { IpProto, SaDir, SaExtraFlag } from '../xfrm/index.ts';
 import { packetsWithin } from './rate.ts';
-import { type Counters, directionOf, replayWindowOf, type SaRecord } from './sa.ts';
+import { type Counters, directionOf, numberOf, replayWindowOf, type SaRecord } from './sa.ts';
 
 /**
  * Where an SA goes on after its active node is gone. Symbols as in docs/safety.md: N, T the thresholds of the SA's events, R its
@@ -18,6 +18,8 @@ export interface PlanSettings {
   readonly rateMaxPps: number;
   /** An inbound SA is taken to be at least this fast. */
   readonly rateFloorPps: number;
+  /** `safe`: the kernel of the old active keeps to the grants. `available`: it may have gone on alone. */
+  readonly mode: 'safe' | 'available';
 }
 
 export interface Position {
@@ -49,8 +51,20 @@ export const JUMP_MAX = 2 ** 31;
 /** 32-bit numbers left below which an SA is not opened again. */
 const MARGIN = 1024;
 
+/** What is known of the old active when its standby takes over without it. */
+export interface Knowledge {
+  /** For how long nothing has been heard of it. */
+  readonly unseenMs: number;
+  /** Its whole account is here, with every grant. */
+  readonly complete: boolean;
+}
+
 /** The position after an unplanned takeover. */
-export function takeoverPosition(record: SaRecord, settings: PlanSettings, unseenMs: number): Position {
+export function takeoverPosition(
+  record: SaRecord,
+  settings: PlanSettings,
+  { unseenMs, complete }: Knowledge,
+): Position {
   const direction = directionOf(record);
   const { packets: n, timerMs } = record.thresholds;
   const { rateMaxPps, rateFloorPps, inbound } = settings;
@@ -66,7 +80,11 @@ export function takeoverPosition(record: SaRecord, settings: PlanSettings, unsee
   };
   const atLineRate = (ms: number): number => (rateMaxPps * ms) / 1000;
   const asLately = (ms: number): number => Math.max(packetsWithin(record.rate, ms), (rateFloorPps * ms) / 1000);
-  const skip = direction === 'in' ? 0 : Math.max(n, SKIP_FACTOR * unseen(atLineRate));
+  const toGrant = Math.max(0, record.granted - numberOf(record.counters));
+  // Where the old active's kernel keeps to the grant, there is nothing to be estimated.
+  const isBound = settings.mode === 'safe' && complete && record.granted > 0;
+  const estimated = isBound ? 0 : Math.max(n, SKIP_FACTOR * unseen(atLineRate));
+  const skip = direction === 'in' ? 0 : Math.max(toGrant, estimated);
   // Whatever the counters look like: an inbound SA that was fresh at an earlier switchover looks like an outbound one.
   const closes = record.sa.attributes.saDir !== SaDir.OUT && inbound === 'strict' && replayWindowOf(record.sa) > 0;
   const closed = closes ? unseen(asLately) : 0;

@@ -18,6 +18,7 @@ export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): 
     kind,
     startedMs: nowMs,
     unseenMs,
+    complete: s.complete,
     term,
     positions: new Map(),
     failed: 0,
@@ -64,9 +65,7 @@ export function open(s: State, reading: Reading): void {
     );
   for (const record of s.sas) {
     const position =
-      takeover.kind === 'switchover'
-        ? switchoverPosition(record)
-        : takeoverPosition(record, s.settings.plan, takeover.unseenMs);
+      takeover.kind === 'switchover' ? switchoverPosition(record) : takeoverPosition(record, s.settings.plan, takeover);
     takeover.positions.set(record.handle, position);
     record.installed = true;
     const request = here.has(record) ? setCounters(record, position.counters) : newSa(record, position.counters);

@@ -35,13 +35,13 @@ afterEach(() => {
 });
 
 describe('one request', () => {
-  it('is sent with REQUEST and ACK, a sequence number and port 0', async () => {
+  it('is sent with REQUEST and ACK, a sequence number and the port id of its socket', async () => {
     const kernel = new ScriptedKernel();
     await using client = await XfrmClient.open(kernel, { receiveBufferBytes: 123_456 });
     await client.request(setCounter(5));
     expect(kernel.socket.options).toEqual({ receiveBufferBytes: 123_456 });
     expect(kernel.socket.requests).toMatchObject([
-      { kind: 'NEWAE', flags: 0x105, seq: 1, pid: 0, attributes: { replayVal: { oseq: 5 } } },
+      { kind: 'NEWAE', flags: 0x105, seq: 1, pid: kernel.socket.portId, attributes: { replayVal: { oseq: 5 } } },
     ]);
   });
 
