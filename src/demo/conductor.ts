@@ -261,12 +261,15 @@ export class Demo {
   }
 
   async #within<T>(work: Promise<T>, limitMs: number, what: string): Promise<T> {
-    const late = this.#stop.sleep(limitMs).then((): never => {
-      throw new Error(`after ${limitMs / 1000} s it is not so that ${what}`);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`after ${limitMs / 1000} s it is not so that ${what}`)), limitMs);
     });
-    // The one that comes second is nobody's business.
-    late.catch(() => {});
-    return Promise.race([this.#stop.or(work), late]);
+    try {
+      return await this.#stop.or(Promise.race([work, late]));
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   #begin(name: string): void {
