@@ -169,9 +169,9 @@ function masked(bytes: Uint8Array, ranges: readonly (readonly [number, number])[
   return bytes;
 }
 
-const nothing = (): Received => ({ messages: [], groups: [], datagrams: [], overruns: [] });
+export const nothing = (): Received => ({ messages: [], groups: [], datagrams: [], overruns: [] });
 
-function append(to: Received, more: Received): void {
+export function append(to: Received, more: Received): void {
   const { length } = to.messages;
   to.overruns.push(...more.overruns.map(([at = 0, errno = 0]) => [at + length, errno]));
   to.messages.push(...more.messages);
