@@ -69,9 +69,9 @@ describe('the differential test', () => {
       onDifference: (difference) => found.push(difference),
     });
     const [first] = found;
-    expect(first?.detail).toMatch(/^step \d (send|events): message 0 of 1 differs\n[^]*reqid/);
+    expect(first?.detail).toMatch(/differs\n.*\nreqid +0 +\d/);
     // A socket, the SA, the question; or a listener too, that hears the answer.
-    expect(first?.recorded.steps.length).toBeLessThanOrEqual(4);
+    expect(first?.recorded.steps.length).toBeLessThanOrEqual(5);
     expect(compare(first?.recorded as Difference['recorded'], emulatedTarget).difference).toBeUndefined();
   });
 });
