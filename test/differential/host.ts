@@ -6,13 +6,6 @@ import { type Finding, parseLine } from './lines.ts';
 
 /** The host's part: runs main.js on a kernel of the lab, and keeps what it finds. */
 
-/** What shows in the bytes of each kernel's answers. */
-const profiles: Readonly<Record<LabKernel, readonly string[]>> = {
-  uml: ['--hz', '100', '--pad64', 'yes'],
-  'debian-6.1': ['--hz', '250', '--pad64', 'no'],
-  'debian-6.12': ['--hz', '250', '--pad64', 'no'],
-};
-
 export interface HostOptions {
   readonly kernel: LabKernel;
   /** For main.js. */
@@ -40,7 +33,7 @@ export async function runOnKernel({ kernel, args, timeoutMs, onText, onFinding }
   const findings: Finding[] = [];
   let last: number | undefined;
   let summary: string | undefined;
-  const result = await runInLab(kernel, [process.execPath, program(), ...profiles[kernel], ...args], {
+  const result = await runInLab(kernel, [process.execPath, program(), ...args], {
     timeoutMs,
     onLine(text, stream) {
       if (stream === 'stderr') return onText?.(text);

@@ -1,6 +1,7 @@
-import { release } from 'node:os';
 import { parseArgs } from 'node:util';
-import { linuxTarget } from '../../src/conformance/linux-target.ts';
+import { linuxFacts } from '../../src/conformance/linux-facts.ts';
+import { linuxTargetOn } from '../../src/conformance/linux-target.ts';
+import { openSystem } from '../../src/kernel/linux/index.ts';
 import { campaign, type Totals, textOfTotals } from './campaign.ts';
 import { findingLine, startLine } from './lines.ts';
 
@@ -10,7 +11,7 @@ import { findingLine, startLine } from './lines.ts';
  */
 
 const usage = `usage: main.js [--seed N] [--from N] [--requests N] [--sequences N] [--minutes N] [--differences N]
-               [--timers yes|no] --hz N --pad64 yes|no`;
+               [--timers yes|no]`;
 
 const { values } = parseArgs({
   options: {
@@ -21,12 +22,10 @@ const { values } = parseArgs({
     minutes: { type: 'string', default: '60' },
     differences: { type: 'string', default: '10' },
     timers: { type: 'string', default: 'yes' },
-    hz: { type: 'string' },
-    pad64: { type: 'string' },
   },
 });
 
-function numberOf(name: 'seed' | 'from' | 'requests' | 'sequences' | 'minutes' | 'differences' | 'hz'): number {
+function numberOf(name: 'seed' | 'from' | 'requests' | 'sequences' | 'minutes' | 'differences'): number {
   const number = Number(values[name]);
   if (Number.isFinite(number) && number >= 0) return number;
   console.error(usage);
@@ -41,6 +40,8 @@ const progress = (totals: Totals): void => {
   console.log(`${textOfTotals(totals)}, next ${totals.next}`);
 };
 
+const system = await openSystem();
+const profile = linuxFacts(system);
 const totals = campaign({
   seed: numberOf('seed'),
   from: numberOf('from'),
@@ -49,11 +50,11 @@ const totals = campaign({
   timeMs: 60_000 * numberOf('minutes'),
   differencesMax: numberOf('differences'),
   timers: values.timers === 'yes',
-  profile: { kernel: release(), hz: numberOf('hz'), pad64: values.pad64 === 'yes' },
-  real: linuxTarget,
+  profile,
+  real: (scenario) => linuxTargetOn(system, scenario),
   onStart: (index) => console.log(startLine(index)),
   onProgress: progress,
   onDifference: ({ recorded, detail }, index) => console.log(findingLine({ index, detail, scenario: recorded })),
 });
-console.log(`${release()}, seed ${values.seed}: ${textOfTotals(totals)}`);
+console.log(`${profile.kernel}, seed ${values.seed}: ${textOfTotals(totals)}`);
 process.exitCode = totals.differences > 0 ? 1 : 0;

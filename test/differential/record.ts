@@ -1,4 +1,5 @@
-import { append, nothing } from '../../src/conformance/run.ts';
+import { nothing } from '../../src/conformance/received.ts';
+import { append } from '../../src/conformance/run.ts';
 import type { Scenario, Step } from '../../src/conformance/scenario.ts';
 import type { Counters, Received, Target } from '../../src/conformance/target.ts';
 import { forEachMessage } from '../../src/netlink/index.ts';

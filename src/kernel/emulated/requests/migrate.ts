@@ -7,9 +7,9 @@ import type { Namespace } from '../namespace.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, SaState } from '../row.ts';
 import { Sel } from '../selector.ts';
-import { type Policy, policyKey } from '../spd.ts';
+import { DIRECTIONS, type Policy, policyKey } from '../spd.ts';
 import { writePolicyType } from '../write-policy.ts';
-import { checkDirection, checkType, policyType, Tmpl } from './policy-construct.ts';
+import { checkType, policyType, Tmpl } from './policy-construct.ts';
 import { A } from './sa-check.ts';
 
 /** MIGRATE: SAs and templates of a policy move to other addresses (xfrm_user.c:xfrm_do_migrate, xfrm_policy.c:xfrm_migrate). */
@@ -49,11 +49,11 @@ export function migrate(r: Request): number {
   if (count < 1 || count > ENTRIES_MAX) {
     return r.failSince62(Errno.EINVAL, 'Invalid number of SAs to migrate, must be 0 < num <= XFRM_MAX_DEPTH (6)');
   }
-  const dir = r.u8(DIR);
-  if (dir > 2) return checkDirection(r, dir);
   const moves = readMoves(attributes.payload(MIGRATE), count);
   if (!movesAreSound(moves))
     return r.failSince62(Errno.EINVAL, "Addresses in the MIGRATE attribute's list cannot be null");
+  const dir = r.u8(DIR);
+  if (dir >= DIRECTIONS) return r.failSince62(Errno.EINVAL, 'Invalid policy direction');
   const key = policyKey(r.slice(0, Sel.SIZE), dir, policyType(r), 0, 0, attributes.u32(A.IF_ID));
   const policy = ns.spd.byKey(key);
   if (policy === undefined) return r.failSince62(Errno.ENOENT, 'Target policy not found');

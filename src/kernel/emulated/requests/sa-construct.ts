@@ -37,8 +37,8 @@ interface Algorithms {
   readonly auth: boolean;
   readonly crypt: boolean;
   readonly comp: boolean;
-  /** A key or a length that the cipher itself refuses, when the SA is initialised: without a text. */
-  readonly refused: boolean;
+  /** A key or a length that the cipher itself refuses, when the SA is initialised. */
+  readonly refused: { readonly key: boolean; readonly icv: boolean };
 }
 
 /** The slot of a row that is in no table yet, or the negative errno. */
@@ -136,9 +136,9 @@ function encodeTail(r: Request): Uint8Array {
 function encodeBody(r: Request): Algorithms | number {
   const { attributes, bytes } = r;
   scratch.reset();
-  let refused = false;
+  const refused = { key: false, icv: false };
   const keyFits = (at: number, keys: readonly number[] | undefined): void => {
-    refused ||= keys !== undefined && !keys.includes(keyBytes(r, at));
+    refused.key ||= keys !== undefined && !keys.includes(keyBytes(r, at));
   };
 
   const aeadAt = attributes.at(A.ALG_AEAD);
@@ -155,7 +155,7 @@ function encodeBody(r: Request): Algorithms | number {
     writeName(scratch.bytes, at, found.name);
   }
 
-  const auth = encodeAuth(r, keyFits);
+  const auth = encodeAuth(r, keyFits, refused);
   if (typeof auth === 'number') return auth;
 
   const cryptAt = attributes.at(A.ALG_CRYPT);
@@ -182,7 +182,11 @@ function encodeBody(r: Request): Algorithms | number {
 }
 
 /** Either form of an authentication algorithm shows as both. Says whether there is one, or the errno. */
-function encodeAuth(r: Request, keyFits: (at: number, keys: readonly number[] | undefined) => void): boolean | number {
+function encodeAuth(
+  r: Request,
+  keyFits: (at: number, keys: readonly number[] | undefined) => void,
+  refused: { icv: boolean },
+): boolean | number {
   const { attributes, bytes } = r;
   const truncAt = attributes.at(A.ALG_AUTH_TRUNC);
   const plainAt = attributes.at(A.ALG_AUTH);
@@ -197,6 +201,8 @@ function encodeAuth(r: Request, keyFits: (at: number, keys: readonly number[] | 
       return r.fail(Errno.EINVAL, 'Invalid length requested for truncated ICV');
     }
     if (truncBits === 0) truncBits = found.truncBits;
+    // Whole bytes count, and none at all is no check value.
+    refused.icv = found.fullBits > 0 && truncBits < 8;
     from = truncAt;
     keyFrom = truncAt + ALGO_TRUNC;
   } else if (plainAt >= 0) {
@@ -281,12 +287,17 @@ function initState(r: Request, algorithms: Algorithms): number {
   return 0;
 }
 
+const NO_CRYPTO = 'Kernel was unable to initialize cryptographic operations';
+
 function initType(r: Request, proto: number, mode: number, algorithms: Algorithms): number {
   const encapAt = r.attributes.at(A.ENCAP);
+  const { refused } = algorithms;
   switch (proto) {
     case IpProto.ESP:
       if (!algorithms.aead && !algorithms.crypt) return r.fail(Errno.EINVAL, 'ESP: AEAD or CRYPT must be provided');
-      if (algorithms.refused) return r.fail(Errno.EINVAL);
+      // A key that does not fit is refused without a text where cipher and check value are two algorithms.
+      if (refused.icv || (algorithms.aead && refused.key)) return r.fail(Errno.EINVAL, NO_CRYPTO);
+      if (refused.key) return r.fail(Errno.EINVAL);
       if (encapAt >= 0) {
         const type = r.u16(encapAt - r.body);
         // ESP in TCP is not built into the kernels at hand (CONFIG_INET_ESPINTCP).
@@ -297,7 +308,7 @@ function initType(r: Request, proto: number, mode: number, algorithms: Algorithm
       return 0;
     case IpProto.AH:
       if (encapAt >= 0) return r.fail(Errno.EINVAL, 'AH is not compatible with encapsulation');
-      return algorithms.refused ? r.fail(Errno.EINVAL) : 0;
+      return refused.key ? r.fail(Errno.EINVAL, NO_CRYPTO) : 0;
     case IpProto.COMP:
       if (encapAt >= 0) return r.fail(Errno.EINVAL, 'IPComp is not compatible with encapsulation');
       return 0;

@@ -2,6 +2,7 @@ import { hostLittleEndian } from '../../../netlink/index.ts';
 import { IpProto, XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
 import { armTimer } from '../aevent.ts';
 import { Errno } from '../errno.ts';
+import { findLarval, larvalBySeq } from '../larval.ts';
 import { checkExpire, deleteSa, sendExpire, startLifetimeTimer } from '../lifetime.ts';
 import type { Namespace } from '../namespace.ts';
 import { protoMatches, usesSpi } from '../proto.ts';
@@ -81,40 +82,33 @@ function insert(ns: Namespace, slot: number): void {
 
 function add(ns: Namespace, slot: number): number {
   if (locate(ns, slot) !== NO_SLOT) return Errno.EEXIST;
-  const larval = usesSpi(ns.sad.proto(slot)) ? findLarval(ns, slot) : NO_SLOT;
+  const larval = usesSpi(ns.sad.proto(slot)) ? larvalFor(ns, slot) : NO_SLOT;
   insert(ns, slot);
   if (larval !== NO_SLOT) deleteSa(ns, larval);
   return 0;
 }
 
 /** The larval SA that this one has been asked for: by the number of its ACQUIRE, else by all that it has. */
-function findLarval(ns: Namespace, slot: number): number {
+function larvalFor(ns: Namespace, slot: number): number {
   const { sad } = ns;
-  const { words } = sad;
   const row = sad.row(slot);
-  const count = sad.family(slot) === 2 ? 1 : 4;
-  const same = (other: number, field: number): boolean => {
-    for (let i = 0; i < count; i++) if (words[row + field + i] !== words[other + field + i]) return false;
-    return true;
-  };
-  const seq = words[row + Row.ACQ_SEQ];
-  if (seq !== 0) {
-    for (const candidate of sad.larval) {
-      const other = sad.row(candidate);
-      if (words[other + Row.ACQ_SEQ] !== seq || sad.proto(candidate) !== sad.proto(slot)) continue;
-      if (same(other, Row.DADDR)) return candidate;
-    }
-  }
-  for (const candidate of sad.larval) {
-    const other = sad.row(candidate);
-    if (words[other + Row.SPI] !== 0 || words[other + Row.REQID] !== words[row + Row.REQID]) continue;
-    if (sad.mode(candidate) !== sad.mode(slot) || sad.family(candidate) !== sad.family(slot)) continue;
-    if (sad.proto(candidate) !== sad.proto(slot) || words[other + Row.IF_ID] !== words[row + Row.IF_ID]) continue;
-    if (words[other + Row.MARK] !== words[row + Row.MARK]) continue;
-    if (words[other + Row.MARK_MASK] !== words[row + Row.MARK_MASK]) continue;
-    if (same(other, Row.DADDR) && same(other, Row.SADDR)) return candidate;
-  }
-  return NO_SLOT;
+  const word = (at: number): number => sad.words[row + at] as number;
+  const address = (at: number): Uint8Array => sad.bytes.slice(4 * row + at, 4 * row + at + 16);
+  const proto = sad.proto(slot);
+  const daddr = address(InfoByte.DADDR);
+  const seq = word(Row.ACQ_SEQ);
+  const bySeq = seq === 0 ? NO_SLOT : larvalBySeq(ns, seq, word(Row.MARK), daddr);
+  if (bySeq !== NO_SLOT && sad.proto(bySeq) === proto) return bySeq;
+  return findLarval(ns, {
+    family: sad.family(slot),
+    mode: sad.mode(slot),
+    proto,
+    reqid: word(Row.REQID),
+    mark: word(Row.MARK),
+    markMask: word(Row.MARK_MASK),
+    daddr,
+    saddr: address(InfoByte.SADDR),
+  });
 }
 
 /** NEWSA's end: the event shows the SA as it was asked for. */

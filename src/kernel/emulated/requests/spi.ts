@@ -1,6 +1,6 @@
 import { IpProto, XfrmMsg } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
-import { findLarval, insertLarval, type LarvalFacts, larvalBySeq, newLarval } from '../larval.ts';
+import { findLarval, insertLarval, type LarvalFacts, larvalBySeq, newLarval, showLarval } from '../larval.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
@@ -32,14 +32,14 @@ export function allocSpi(r: Request): number {
     proto,
     reqid: r.u32(4 * Row.REQID),
     ifId: r.attributes.u32(A.IF_ID),
-    mark: r.mark(),
+    mark: r.markValue(),
     markMask: r.markMask(),
     daddr: r.slice(InfoByte.DADDR, 16),
     saddr: r.slice(InfoByte.SADDR, 16),
     seq: 0,
   };
   const seq = r.u32(4 * Row.ACQ_SEQ);
-  let slot = seq === 0 ? NO_SLOT : larvalBySeq(ns, seq, facts.mark, facts.daddr);
+  let slot = seq === 0 ? NO_SLOT : larvalBySeq(ns, seq, r.mark(), facts.daddr);
   if (slot === NO_SLOT) slot = findLarval(ns, facts);
   if (slot === NO_SLOT) {
     slot = newLarval(ns, facts);
@@ -52,7 +52,10 @@ export function allocSpi(r: Request): number {
     if (spi < 0) return r.failSince62(Errno.ENOENT, 'No SPI available in the requested range');
     sad.setSpi(slot, spi);
   }
-  if (dir !== 0) sad.setDir(slot, dir);
+  if (dir !== 0) {
+    sad.setDir(slot, dir);
+    showLarval(ns, slot);
+  }
   ns.host.writer.reset();
   writeSa(ns, slot, XfrmMsg.NEWSA, 0, r.seq, r.requester.portId);
   r.requester.replyOfPage();
