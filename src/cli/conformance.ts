@@ -4,10 +4,11 @@ import { ExitCode } from './exit-codes.ts';
 import { CliError, usageError } from './failure.ts';
 import { paint, print, printJson } from './output.ts';
 
-type Target = 'codec' | 'emulated';
+type Target = 'codec' | 'emulated' | 'linux';
 
 interface ConformanceOptions {
   readonly target: Target;
+  readonly anyKernel?: boolean;
   readonly json?: boolean;
 }
 
@@ -19,7 +20,10 @@ export function register(program: Command): void {
     .command('conformance')
     .description('compare with what real kernels did: recorded vectors')
     .argument('<path...>', 'vector files (.jsonl or .bin, also .gz), or directories of them')
-    .addOption(new Option('--target <target>', 'what is compared').choices(['codec', 'emulated']).default('codec'))
+    .addOption(
+      new Option('--target <target>', 'what is compared').choices(['codec', 'emulated', 'linux']).default('codec'),
+    )
+    .option('--any-kernel', 'linux: also scenarios of kernels that answer otherwise')
     .option('--json', 'print JSON, one result a line')
     .addHelpText(
       'after',
@@ -27,24 +31,37 @@ export function register(program: Command): void {
 codec: every recorded message is decoded and encoded again, and must give the same bytes.
 emulated: every scenario is carried out on the emulated kernel, which must answer the same bytes.
   Its release, tick rate and alignment are those of the recorded kernel. PF_KEY is skipped.
+linux: every scenario is carried out on the kernel of this machine, as root, in network namespaces made for it.
+  Scenarios of another release line, tick rate or alignment are skipped unless --any-kernel is given. PF_KEY is skipped.
 The exit code is 1 if anything differs.
 
 Example:
-  xfrmsync conformance --target emulated vectors/`,
+  xfrmsync conformance --target emulated vectors/
+  xfrmsync conformance --target linux vectors/6.1-amd64`,
     )
     .action(conformance);
 }
 
 async function conformance(paths: string[], options: ConformanceOptions): Promise<void> {
   // Loaded when it is needed: its checks of the vectors' form would double the time that any command takes to start.
-  const { checkCodec, checkEmulated, VectorError } = await import('../conformance/index.ts');
-  const check: (path: string) => AsyncIterable<CodecResult | RunReport> =
-    options.target === 'codec' ? checkCodec : checkEmulated;
+  const { checkCodec, checkEmulated, checkLinux, VectorError } = await import('../conformance/index.ts');
+  const { anyKernel = false } = options;
+  const checks: Record<Target, (path: string) => AsyncIterable<CodecResult | RunReport>> = {
+    codec: checkCodec,
+    emulated: checkEmulated,
+    linux: (path) => checkLinux(path, { anyKernel }),
+  };
+  const check = checks[options.target];
+  const reasons = new Map<string, number>();
   const totals: Record<CodecResult['outcome'], number> = { passed: 0, failed: 0, skipped: 0 };
   try {
     for (const path of paths) {
       for await (const result of check(path)) {
         totals[result.outcome]++;
+        if (result.outcome === 'skipped') {
+          const reason = result.detail ?? 'not for this target';
+          reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
+        }
         await show(result, options);
         showProgress(totals);
       }
@@ -56,6 +73,7 @@ async function conformance(paths: string[], options: ConformanceOptions): Promis
     if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
   }
   const { passed, failed, skipped } = totals;
+  if (!options.json) for (const [reason, count] of reasons) await print(`${count} skipped: ${reason}`);
   if (options.json) await printJson({ passed, failed, skipped });
   else await print(`${passed} passed, ${failed} failed${skipped === 0 ? '' : `, ${skipped} skipped`}`);
   if (failed > 0)

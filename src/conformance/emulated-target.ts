@@ -7,11 +7,11 @@ import {
   VirtualClock,
 } from '../kernel/emulated/index.ts';
 import { KernelError } from '../kernel/index.ts';
-import { forEachMessage } from '../netlink/index.ts';
 import { parseAddress } from '../xfrm/index.ts';
 import { inboundPacket } from './packets.ts';
+import { addDatagram, growth, nothing } from './received.ts';
 import type { Scenario } from './scenario.ts';
-import type { Counters, PacketInAnswer, PacketOutAnswer, Received, Target } from './target.ts';
+import type { PacketInAnswer, PacketOutAnswer, Received, Target } from './target.ts';
 
 /** The emulated kernel as a target: its profile from the scenario, its clock by hand. */
 
@@ -185,24 +185,12 @@ function setOption(socket: EmulatedSocket, name: string, value: number, privileg
 }
 
 function readAll(socket: EmulatedSocket): Received {
-  const received: Received = { messages: [], groups: [], datagrams: [], overruns: [] };
+  const received = nothing();
   const { overrun, batch } = socket.read();
   if (overrun) received.overruns.push([0, ENOBUFS]);
   for (let i = 0; i < batch.count; i++) {
     const at = batch.offsets[i] as number;
-    const datagram = batch.buffer.slice(at, at + (batch.lengths[i] as number));
-    let count = 0;
-    const end = forEachMessage(datagram, (start, length) => {
-      received.messages.push(datagram.subarray(start, start + length));
-      received.groups.push(batch.groups[i] as number);
-      count++;
-    });
-    if (end < datagram.length) {
-      received.messages.push(datagram.subarray(end));
-      received.groups.push(batch.groups[i] as number);
-      count++;
-    }
-    received.datagrams.push(count);
+    addDatagram(received, batch.buffer.slice(at, at + (batch.lengths[i] as number)), batch.groups[i] as number);
   }
   return received;
 }
@@ -233,12 +221,4 @@ function keyOf(sa: {
   const [value, mask] = sa.mark ?? [0, 0];
   const { daddr, spi, proto, family } = sa;
   return { family, daddr: addressOf(daddr).address, spi, proto, mark: (value & mask) >>> 0 };
-}
-
-function growth(before: Counters, after: Counters): Counters {
-  const grown: Record<string, number> = {};
-  for (const [name, value] of Object.entries(after)) {
-    if (value !== (before[name] ?? 0)) grown[name] = value - (before[name] ?? 0);
-  }
-  return grown;
 }

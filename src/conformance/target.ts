@@ -19,6 +19,8 @@ export type Counters = Readonly<Record<string, number>>;
 
 export interface PacketOutAnswer {
   readonly seq: number[];
+  /** The different lengths of the IP packets that came out; absent where none are made. */
+  readonly ipLengths?: number[];
   readonly errnos: number[];
   readonly acct: { readonly bytes: number; readonly packets: number } | undefined;
   readonly stat: Counters;

@@ -78,6 +78,12 @@ const remedies: readonly {
   {
     code: 'ERR_PERMISSION',
     errnos: [Errno.EPERM, Errno.EACCES],
+    syscalls: ['unshare'],
+    remedy: 'making a network namespace needs CAP_SYS_ADMIN and CAP_NET_ADMIN; run as root of a machine or guest of your own',
+  },
+  {
+    code: 'ERR_PERMISSION',
+    errnos: [Errno.EPERM, Errno.EACCES],
     syscalls: ['setns'],
     remedy: 'entering a network namespace needs CAP_SYS_ADMIN; or start the process inside it with: ip netns exec',
   },

@@ -31,8 +31,8 @@ function fault({ from, to }: Import): string | undefined {
   if (here === there) return undefined;
   if (!rooms.includes(there)) return `${from} imports ${to}: not a room in the list`;
   if (rooms.indexOf(there) > rooms.indexOf(here)) return `${from} imports ${to}: ${there} is below ${here}`;
-  // The emulated kernel is loaded only by those who want it.
-  const doors = there === 'kernel' ? ['index.ts', 'emulated/index.ts'] : ['index.ts'];
+  // The emulated kernel and the machine under the real one are loaded only by those who want them.
+  const doors = there === 'kernel' ? ['index.ts', 'emulated/index.ts', 'linux/index.ts'] : ['index.ts'];
   if (!doors.includes(relative(there, to))) return `${from} imports ${to}: a room is entered through its index.ts`;
   return undefined;
 }

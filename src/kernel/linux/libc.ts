@@ -25,6 +25,13 @@ export interface Libc {
   sendto(fd: number, data: Memory, bytes: number, flags: number, address: Memory | null, addressBytes: number): number;
   recvmmsg(fd: number, headers: Memory, count: number, flags: number, timeout: null): number;
   setns(fd: number, type: number): number;
+  unshare(flags: number): number;
+  poll(fds: Memory, count: number, timeoutMs: number): number;
+  capget(header: Memory, data: Memory): number;
+  capset(header: Memory, data: Memory): number;
+  sched_getaffinity(pid: number, bytes: number, mask: Memory): number;
+  sched_setaffinity(pid: number, bytes: number, mask: Memory): number;
+  sched_getcpu(): number;
   close(fd: number): number;
   /** Where `memory` lies. It moves never if it is on an ArrayBuffer of its own; whoever stores the address keeps `memory` referenced. */
   addressOf(memory: Memory): bigint;
@@ -109,6 +116,13 @@ function bindLibc(koffi: Koffi): Libc {
     sendto: process_.func('intptr_t sendto(int, const void *, uintptr_t, int, const void *, uint32_t)'),
     recvmmsg: process_.func('int recvmmsg(int, void *, unsigned int, int, void *)'),
     setns: process_.func('int setns(int, int)'),
+    unshare: process_.func('int unshare(int)'),
+    poll: process_.func('int poll(void *, unsigned long, int)'),
+    capget: process_.func('int capget(void *, void *)'),
+    capset: process_.func('int capset(void *, const void *)'),
+    sched_getaffinity: process_.func('int sched_getaffinity(int, uintptr_t, void *)'),
+    sched_setaffinity: process_.func('int sched_setaffinity(int, uintptr_t, const void *)'),
+    sched_getcpu: process_.func('int sched_getcpu()'),
     close: process_.func('int close(int)'),
     addressOf: (memory) => koffi.address(memory),
     watch: (fd, ready) => watch(koffi, fd, ready),

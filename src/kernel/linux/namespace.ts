@@ -11,18 +11,46 @@ const OWN_NAMESPACE = '/proc/thread-self/ns/net';
  * opening it is all that has to happen there. `action` must be synchronous: between setns(2) there and back no other JavaScript runs.
  */
 export function inNetworkNamespace<T>(libc: Libc, path: string, action: () => T): T {
+  const away = openNamespace(path);
+  try {
+    return inOpenNamespace(libc, away, path, action);
+  } finally {
+    closeSync(away);
+  }
+}
+
+/** The same with a namespace that is open already; `name` is for the error. */
+export function inOpenNamespace<T>(libc: Libc, away: number, name: string, action: () => T): T {
+  return andBack(
+    libc,
+    () => {
+      if (libc.setns(away, CLONE_NEWNET) < 0) throw syscallError('setns', libc.errno(), `Cannot enter ${name}`);
+    },
+    action,
+  );
+}
+
+/** Makes a network namespace that nobody else is in and returns its descriptor: it lasts as long as that or a socket in it is open. */
+export function newNetworkNamespace(libc: Libc): number {
+  return andBack(
+    libc,
+    () => {
+      if (libc.unshare(CLONE_NEWNET) < 0) {
+        throw syscallError('unshare', libc.errno(), 'Cannot make a network namespace');
+      }
+    },
+    () => openNamespace(OWN_NAMESPACE),
+  );
+}
+
+function andBack<T>(libc: Libc, leave: () => void, action: () => T): T {
   const home = openNamespace(OWN_NAMESPACE);
   try {
-    const away = openNamespace(path);
+    leave();
     try {
-      if (libc.setns(away, CLONE_NEWNET) < 0) throw syscallError('setns', libc.errno(), `Cannot enter ${path}`);
-      try {
-        return action();
-      } finally {
-        comeBack(libc, home);
-      }
+      return action();
     } finally {
-      closeSync(away);
+      comeBack(libc, home);
     }
   } finally {
     closeSync(home);

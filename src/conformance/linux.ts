@@ -1,0 +1,34 @@
+import { openSystem } from '../kernel/linux/index.ts';
+import { type KernelFacts, linuxFacts } from './linux-facts.ts';
+import { linuxTargetOn } from './linux-target.ts';
+import { type RunReport, runAll } from './report.ts';
+
+/**
+ * Carries out the scenarios at `path`, a file or a directory of them, on the kernel of this machine. Those that were recorded on a kernel
+ * which answers otherwise (another release line, tick rate or alignment) are skipped, unless `anyKernel` is set.
+ *
+ * @throws VectorError for a file that cannot be used
+ * @throws KernelError ERR_NOT_LINUX, ERR_UNSUPPORTED_ARCH, ERR_NO_KOFFI, ERR_NO_XFRM, ERR_PERMISSION
+ */
+export async function* checkLinux(
+  path: string,
+  { anyKernel = false }: { anyKernel?: boolean } = {},
+): AsyncGenerator<RunReport> {
+  const system = await openSystem();
+  const running = linuxFacts(system);
+  yield* runAll(
+    path,
+    (scenario) => linuxTargetOn(system, scenario),
+    (scenario) =>
+      anyKernel || alike(scenario, running) ? undefined : `recorded on ${text(scenario)}; this is ${text(running)}`,
+  );
+}
+
+/** Patch levels of a release line answer alike. */
+const line = (release: string): string => /^\d+\.\d+/.exec(release)?.[0] ?? release;
+
+export function alike(a: KernelFacts, b: KernelFacts): boolean {
+  return line(a.kernel) === line(b.kernel) && a.hz === b.hz && a.pad64 === b.pad64;
+}
+
+const text = ({ kernel, hz, pad64 }: KernelFacts): string => `${kernel}, hz ${hz}, pad64 ${pad64 ? 'yes' : 'no'}`;
