@@ -79,7 +79,8 @@ const remedies: readonly {
     code: 'ERR_PERMISSION',
     errnos: [Errno.EPERM, Errno.EACCES],
     syscalls: ['unshare'],
-    remedy: 'making a network namespace needs CAP_SYS_ADMIN and CAP_NET_ADMIN; run as root of a machine or guest of your own',
+    remedy:
+      'making a network namespace needs CAP_SYS_ADMIN and CAP_NET_ADMIN; run as root of a machine or guest of your own',
   },
   {
     code: 'ERR_PERMISSION',

@@ -1,5 +1,5 @@
 import type { Scenario, Step } from '../../src/conformance/scenario.ts';
-import { NlmF } from '../../src/netlink/index.ts';
+import { hostLittleEndian, NLMSG_HDRLEN, NlmF } from '../../src/netlink/index.ts';
 import { formatAddress, XfrmMsg } from '../../src/xfrm/index.ts';
 import type { Random } from '../fuzz/random.ts';
 import { concat, hexOf, request } from './bytes.ts';
@@ -83,14 +83,25 @@ export function someRequest(draft: Draft): Uint8Array {
   return concat([bytes, new Uint8Array((4 - (bytes.length % 4)) % 4)]);
 }
 
-export function requestStep(draft: Draft): void {
+/** `keptSpi`: no NEWSA is made for this SPI, as packets are signed for the SA that has it. */
+export function requestStep(draft: Draft, keptSpi?: number): void {
   const { random } = draft;
   const count = weighted(random, [
     [10, 1],
     [2, 2],
     [1, 3],
   ]);
-  send(draft, ...Array.from({ length: count }, () => someRequest(draft)));
+  const requests = Array.from({ length: count }, () => someRequest(draft));
+  send(draft, ...requests.filter((bytes) => keptSpi === undefined || !makesSa(bytes, keptSpi)));
+}
+
+const SA_SPI = NLMSG_HDRLEN + 72;
+
+function makesSa(bytes: Uint8Array, spi: number): boolean {
+  if (bytes.length < SA_SPI + 4) return false;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const type = view.getUint16(4, hostLittleEndian);
+  return (type === XfrmMsg.NEWSA || type === XfrmMsg.UPDSA) && view.getUint32(SA_SPI) === spi;
 }
 
 /** NEWAE or GETAE about one SA. */

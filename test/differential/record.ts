@@ -130,7 +130,11 @@ class Recorder {
   }
 
   #keepAll(): void {
-    for (const [sock, kept] of this.#kept) append(kept, this.#target.read(sock));
+    for (const [sock, kept] of this.#kept) {
+      const received = this.#target.read(sock);
+      for (const message of received.messages) learnAnswer(message, this.#known);
+      append(kept, received);
+    }
   }
 
   #volatile(messages: readonly Uint8Array[]): [number, number][][] {

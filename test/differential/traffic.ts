@@ -264,7 +264,7 @@ export function trafficSteps(draft: Draft): void {
       [4, () => packetOut(draft, traffic)],
       [4, () => aeventStep(draft, random.pick([traffic.inbound, traffic.outbound]))],
       [3, () => eventsOf(draft, LISTENER)],
-      [2, () => requestStep(draft)],
+      [2, () => requestStep(draft, IN_SPI)],
       [1, () => sideStep(draft)],
     ]);
     step();

@@ -20,6 +20,7 @@ import { encodedAttribute } from './requests/sa-update.ts';
 import { add64, InfoByte, Row, RowBit, SaState } from './row.ts';
 import { NO_SLOT } from './sad.ts';
 import { type Flow, Sel, selectorMatches } from './selector.ts';
+import type { Policy } from './spd.ts';
 
 /** An inbound IPsec packet through the SA database, in the kernel's order (xfrm_input.c:xfrm_input). Facts in, verdict out; no ciphers. */
 
@@ -27,6 +28,9 @@ const little = hostLittleEndian;
 const ENCAP = 4;
 const MAPPING_SIZE = 64;
 const POLICY_BLOCK = 1;
+/** Types of policies. */
+const MAIN = 0;
+const SUB = 1;
 
 /** What the data plane knows of an inbound packet. One object can serve for all packets. */
 export interface InboundFacts {
@@ -224,10 +228,12 @@ function noticeMapping(ns: Namespace, slot: number, facts: InboundFacts): void {
  * tunnel needs a policy.
  */
 export function inboundPolicyAllows(ns: Namespace, dir: number, flow: Flow, mark: number, mode: number): boolean {
-  for (const policy of ns.spd.ordered(dir)) {
-    if ((mark & policy.markMask) >>> 0 !== policy.mark) continue;
-    if (policy.view.getUint16(Sel.FAMILY, little) !== flow.family) continue;
-    if (!selectorMatches(policy.view, policy.info, 0, flow)) continue;
+  const matches = (policy: Policy): boolean =>
+    (mark & policy.markMask) >>> 0 === policy.mark &&
+    policy.view.getUint16(Sel.FAMILY, little) === flow.family &&
+    selectorMatches(policy.view, policy.info, 0, flow);
+  const policy = ns.spd.first(dir, SUB, matches) ?? ns.spd.first(dir, MAIN, matches);
+  if (policy !== undefined) {
     touchPolicy(ns, policy);
     if (policy.info[Pol.ACTION] !== POLICY_BLOCK) return true;
     ns.stat('XfrmInPolBlock');

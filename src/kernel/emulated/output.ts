@@ -19,6 +19,9 @@ import { writePolicyExtras } from './write-policy.ts';
 
 const little = hostLittleEndian;
 const OUT = 1;
+/** Types of policies. */
+const MAIN = 0;
+const SUB = 1;
 const POLICY_BLOCK = 1;
 const ACTION = 161;
 
@@ -103,28 +106,30 @@ export interface OutboundFacts {
 
 /** Takes an outbound packet through policies and SAs. */
 export function output(ns: Namespace, facts: OutboundFacts): OutboundResult {
-  const policy = outboundPolicy(ns, facts);
-  if (policy === undefined) {
+  const policies = outboundPolicies(ns, facts);
+  if (policies.length === 0) {
     if (ns.spd.defaults[OUT] === POLICY_BLOCK) return refused(ns, 'XfrmOutPolBlock', Errno.EPERM);
     ended(0);
     result.sent = true;
     return result;
   }
-  if (policy.info[ACTION] === POLICY_BLOCK) {
-    touchPolicy(ns, policy);
+  if (policies.some(({ info }) => info[ACTION] === POLICY_BLOCK)) {
+    for (const policy of policies) touchPolicy(ns, policy);
     return refused(ns, 'XfrmOutPolBlock', Errno.EPERM);
   }
   const slots: number[] = [];
-  for (let at = 0; at < policy.templates.length; at += Tmpl.SIZE) {
-    const slot = stateFor(ns, policy, at, facts.flow);
-    if (slot !== NO_SLOT) slots.push(slot);
-    else if (policy.templates[at + Tmpl.OPTIONAL] === 0) {
-      acquireFor(ns, policy, at, facts.flow);
-      // xfrm_larval_drop: the packet waits for no SA, and its sender is told nothing.
-      return refused(ns, 'XfrmOutNoStates', 0);
+  for (const policy of policies) {
+    for (let at = 0; at < policy.templates.length; at += Tmpl.SIZE) {
+      const slot = stateFor(ns, policy, at, facts.flow);
+      if (slot !== NO_SLOT) slots.push(slot);
+      else if (policy.templates[at + Tmpl.OPTIONAL] === 0) {
+        acquireFor(ns, policy, at, facts.flow);
+        // xfrm_larval_drop: the packet waits for no SA, and its sender is told nothing.
+        return refused(ns, 'XfrmOutNoStates', 0);
+      }
     }
   }
-  touchPolicy(ns, policy);
+  for (const policy of policies) touchPolicy(ns, policy);
   ended(0);
   result.sent = true;
   for (const slot of slots) {
@@ -135,12 +140,14 @@ export function output(ns: Namespace, facts: OutboundFacts): OutboundResult {
   return result;
 }
 
-function outboundPolicy(ns: Namespace, { flow, mark, ifId }: OutboundFacts): Policy | undefined {
-  return ns.spd.ordered(OUT).find((policy) => {
-    if ((mark & policy.markMask) >>> 0 !== policy.mark || policy.ifId !== ifId) return false;
-    if (policy.view.getUint16(Sel.FAMILY, little) !== flow.family) return false;
-    return selectorMatches(policy.view, policy.info, 0, flow);
-  });
+/** A policy of type SUB comes first, and where there is one, that of type MAIN counts too (xfrm_policy.c:xfrm_expand_policies). */
+function outboundPolicies(ns: Namespace, { flow, mark, ifId }: OutboundFacts): Policy[] {
+  const matches = (policy: Policy): boolean =>
+    (mark & policy.markMask) >>> 0 === policy.mark &&
+    policy.ifId === ifId &&
+    policy.view.getUint16(Sel.FAMILY, little) === flow.family &&
+    selectorMatches(policy.view, policy.info, 0, flow);
+  return [SUB, MAIN].map((type) => ns.spd.first(OUT, type, matches)).filter((policy) => policy !== undefined);
 }
 
 const zeros = new Uint8Array(16);

@@ -1,3 +1,4 @@
+import { hostLittleEndian } from '../../netlink/index.ts';
 import { AddressFamily } from '../../xfrm/index.ts';
 
 /** Matching packets with xfrm_selector (xfrm_policy.c:xfrm_selector_match). */
@@ -11,7 +12,7 @@ export interface Flow {
   readonly proto: number;
   readonly sport: number;
   readonly dport: number;
-  /** The interface it leaves by; 0: not known. */
+  /** The interface it leaves by, of inbound ones the loopback (1); 0: not known, as with IPv6 that goes out. */
   readonly ifindex?: number;
 }
 
@@ -46,6 +47,8 @@ export function selectorMatches(view: DataView, bytes: Uint8Array, at: number, f
   if (proto !== 0 && proto !== flow.proto) return false;
   if (((flow.dport ^ view.getUint16(at + Sel.DPORT)) & view.getUint16(at + Sel.DPORT_MASK)) !== 0) return false;
   if (((flow.sport ^ view.getUint16(at + Sel.SPORT)) & view.getUint16(at + Sel.SPORT_MASK)) !== 0) return false;
+  const ifindex = view.getUint32(at + Sel.IFINDEX, hostLittleEndian);
+  if (ifindex !== 0 && ifindex !== (flow.ifindex ?? 0)) return false;
   const max = flow.family === AddressFamily.INET ? 32 : 128;
   const bitsD = Math.min(view.getUint8(at + Sel.PREFIX_D), max);
   const bitsS = Math.min(view.getUint8(at + Sel.PREFIX_S), max);

@@ -1,3 +1,6 @@
+import { hostLittleEndian } from '../../netlink/index.ts';
+import { AddressFamily } from '../../xfrm/index.ts';
+import { Sel } from './selector.ts';
 import type { Timer } from './timers.ts';
 
 /** A policy: the structures as they are shown, and what lookups need. */
@@ -40,7 +43,8 @@ export function policyKey(
 
 /** The policy database of one namespace. */
 export class Spd {
-  readonly counts = { main: new Uint32Array(DIRECTIONS), sub: new Uint32Array(DIRECTIONS) };
+  /** By direction, of either type; what GETSPDINFO tells of "sub" policies are those of sockets, of which there are none here. */
+  readonly counts = new Uint32Array(DIRECTIONS);
   readonly cursors = new Set<SpdCursor>();
   /** For each direction 1 = block, 2 = accept what no policy matches (XFRM_USERPOLICY_*); in the order in, out, fwd. */
   readonly defaults = new Uint8Array([2, 2, 2]);
@@ -61,14 +65,14 @@ export class Spd {
 
   /** Whether a direction has more policies than buckets: then the tables are to grow. */
   isCrowded(dir: number): boolean {
-    return (this.counts.main[dir] as number) > (this.selectorMasks[dir] as number);
+    return (this.counts[dir] as number) > (this.selectorMasks[dir] as number);
   }
 
   /** Doubles what is crowded (xfrm_policy.c:xfrm_hash_resize); what is left of it are the numbers that GETSPDINFO tells. */
   grow(): void {
     let total = 0;
     for (let dir = 0; dir < DIRECTIONS; dir++) {
-      total += this.counts.main[dir] as number;
+      total += this.counts[dir] as number;
       if (this.isCrowded(dir)) this.selectorMasks[dir] = 2 * (this.selectorMasks[dir] as number) + 1;
     }
     if (total > this.indexMask) this.indexMask = 2 * this.indexMask + 1;
@@ -84,6 +88,38 @@ export class Spd {
 
   ordered(dir: number): readonly Policy[] {
     return this.#ordered[dir] as Policy[];
+  }
+
+  /**
+   * The policy of one type that is to be used: of those that match the one of the lowest priority, of several the oldest. Up to 6.11 a
+   * policy with host addresses (one that is hashed) gives way to an equal one without, if that is the first of its kind
+   * (xfrm_policy.c:xfrm_policy_lookup_bytype).
+   */
+  first(dir: number, type: number, matches: (policy: Policy) => boolean): Policy | undefined {
+    let hashed: Policy | undefined;
+    let inexact: Policy | undefined;
+    let inexactBefore = 0;
+    for (const policy of this.ordered(dir)) {
+      if (this.#isHashed(policy)) {
+        if (hashed === undefined && policy.type === type && matches(policy)) hashed = policy;
+        continue;
+      }
+      if (policy.type === type && matches(policy)) {
+        inexact = policy;
+        break;
+      }
+      inexactBefore++;
+    }
+    if (hashed === undefined || inexact === undefined) return hashed ?? inexact;
+    if (hashed.priority !== inexact.priority) return hashed.priority < inexact.priority ? hashed : inexact;
+    return inexactBefore === 0 ? inexact : hashed;
+  }
+
+  #isHashed({ info, view }: Policy): boolean {
+    const [d4, s4, d6, s6] = this.thresholds as unknown as readonly [number, number, number, number];
+    const isInet = view.getUint16(Sel.FAMILY, hostLittleEndian) === AddressFamily.INET;
+    const [d, s] = isInet ? [d4, s4] : [d6, s6];
+    return (info[Sel.PREFIX_D] as number) >= d && (info[Sel.PREFIX_S] as number) >= s;
   }
 
   insert(policy: Policy): void {
@@ -111,8 +147,7 @@ export class Spd {
     this.#count(policy, -1);
   }
 
-  #count({ type, dir }: Policy, change: number): void {
-    const counts = type === 0 ? this.counts.main : this.counts.sub;
-    counts[dir] = (counts[dir] as number) + change;
+  #count({ dir }: Policy, change: number): void {
+    this.counts[dir] = (this.counts[dir] as number) + change;
   }
 }

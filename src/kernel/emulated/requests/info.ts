@@ -29,10 +29,9 @@ function words(ns: Namespace, type: number, values: readonly number[]): void {
 export function getSpdInfo(r: Request): number {
   const { ns, requester } = r;
   const { writer } = ns.host;
-  const { main, sub } = ns.spd.counts;
   const at = writer.reset().begin(XfrmMsg.NEWSPDINFO, 0, r.seq, requester.portId, 4);
   writer.bytes.set(r.slice(0, 4), at);
-  words(ns, SPD.INFO, [...main, ...sub]);
+  words(ns, SPD.INFO, [...ns.spd.counts, 0, 0, 0]);
   words(ns, SPD.HINFO, [ns.spd.indexMask, HASH_MAX]);
   writer.copy(SPD.IPV4_HTHRESH, ns.spd.thresholds.subarray(0, 2));
   writer.copy(SPD.IPV6_HTHRESH, ns.spd.thresholds.subarray(2, 4));

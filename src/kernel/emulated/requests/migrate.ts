@@ -7,7 +7,7 @@ import type { Namespace } from '../namespace.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, SaState } from '../row.ts';
 import { Sel } from '../selector.ts';
-import { DIRECTIONS, type Policy, policyKey } from '../spd.ts';
+import { DIRECTIONS, type Policy } from '../spd.ts';
 import { writePolicyType } from '../write-policy.ts';
 import { checkType, policyType, Tmpl } from './policy-construct.ts';
 import { A } from './sa-check.ts';
@@ -54,14 +54,30 @@ export function migrate(r: Request): number {
     return r.failSince62(Errno.EINVAL, "Addresses in the MIGRATE attribute's list cannot be null");
   const dir = r.u8(DIR);
   if (dir >= DIRECTIONS) return r.failSince62(Errno.EINVAL, 'Invalid policy direction');
-  const key = policyKey(r.slice(0, Sel.SIZE), dir, policyType(r), 0, 0, attributes.u32(A.IF_ID));
-  const policy = ns.spd.byKey(key);
+  const policy = findPolicy(r, dir);
   if (policy === undefined) return r.failSince62(Errno.ENOENT, 'Target policy not found');
 
   for (const move of moves) moveSas(ns, move);
   if (!moveTemplates(policy, moves)) return Errno.ENODATA;
   announce(r, moves);
   return 0;
+}
+
+/** Any protocol, in the selector of a MIGRATE (IPSEC_ULPROTO_ANY). */
+const PROTO_ANY = 255;
+
+/** Whatever its mark; an if_id counts if it is given (xfrm_policy.c:xfrm_migrate_policy_find). */
+function findPolicy(r: Request, dir: number): Policy | undefined {
+  const selector = r.slice(0, Sel.SIZE);
+  const ifId = r.attributes.u32(A.IF_ID);
+  const size = sizeOf(r.u16(Sel.FAMILY));
+  const same = ({ info }: Policy, at: number, length: number): boolean => equal(info, at, selector, at, length);
+  const matches = (policy: Policy): boolean => {
+    if (ifId !== 0 && policy.ifId !== ifId) return false;
+    if (selector[Sel.PROTO] !== PROTO_ANY) return same(policy, 0, Sel.SIZE);
+    return same(policy, Sel.FAMILY, 4) && same(policy, Sel.DADDR, size) && same(policy, Sel.SADDR, size);
+  };
+  return r.ns.spd.ordered(dir).find((policy) => policy.type === policyType(r) && matches(policy));
 }
 
 function readMoves(payload: Uint8Array, count: number): Move[] {

@@ -94,7 +94,12 @@ function checkTemplates(r: Request, dir: number, family: number): number {
   let before = family;
   for (let i = 0; i < count; i++) {
     const at = start - r.body + i * Tmpl.SIZE;
-    const own = r.u16(at + Tmpl.FAMILY) || family;
+    if (r.u16(at + Tmpl.FAMILY) === 0) {
+      // The kernel fills it in in place, so that an error quotes it filled in.
+      r.own();
+      r.view.setUint16(start + i * Tmpl.SIZE + Tmpl.FAMILY, family, little);
+    }
+    const own = r.u16(at + Tmpl.FAMILY);
     const mode = r.u8(at + Tmpl.MODE);
     if (mode === XfrmMode.TUNNEL || mode === XfrmMode.BEET) {
       if (r.u8(at + Tmpl.OPTIONAL) !== 0 && dir === OUT) {

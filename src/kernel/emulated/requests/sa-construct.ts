@@ -1,5 +1,5 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
-import { EncapType, IpProto, SaExtraFlag, SaFlag, XfrmMode } from '../../../xfrm/index.ts';
+import { EncapType, IpProto, SaExtraFlag, SaFlag, XfrmMode, XfrmMsg } from '../../../xfrm/index.ts';
 import { etimeToJiffies, takeSnapshot } from '../aevent.ts';
 import {
   aeadAlgorithms,
@@ -14,6 +14,7 @@ import { MessageWriter } from '../build.ts';
 import { Errno } from '../errno.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, RowBit, SaState, setNumber64 } from '../row.ts';
+import { NO_SLOT } from '../sad.ts';
 import { A, keyBytes } from './sa-check.ts';
 
 /** Makes a row of a checked NEWSA or UPDSA (xfrm_user.c:xfrm_state_construct). */
@@ -239,9 +240,9 @@ function encodeRest(r: Request): void {
     scratch.bytes.fill(0, at + 6, at + 8);
   }
   if (attributes.u32(A.TFCPAD) !== 0) scratch.u32(A.TFCPAD, attributes.u32(A.TFCPAD));
-  if ((r.markValue() | r.markMask()) !== 0) {
+  if ((shownMark(r) | r.markMask()) !== 0) {
     const at = scratch.attribute(A.MARK, 8);
-    scratch.view.setUint32(at, r.mark(), little);
+    scratch.view.setUint32(at, shownMark(r), little);
     scratch.view.setUint32(at + 4, r.markMask(), little);
   }
   if (attributes.has(A.SET_MARK)) {
@@ -252,6 +253,13 @@ function encodeRest(r: Request): void {
       scratch.u32(A.SET_MARK_MASK, mask);
     }
   }
+}
+
+/** A mark is ANDed with its mask when its SA goes into the tables: the event of an update that only changes another shows it as given. */
+function shownMark(r: Request): number {
+  if (r.type !== XfrmMsg.UPDSA) return r.mark();
+  const old = r.lookup(InfoByte.DADDR, InfoByte.SPI, r.u8(InfoByte.PROTO), r.u16(InfoByte.FAMILY));
+  return old === NO_SLOT || r.ns.sad.state(old) === SaState.ACQ ? r.mark() : r.markValue();
 }
 
 /** Which modes a family has (xfrm_state.c: xfrm4_mode_map, xfrm6_mode_map). */
@@ -310,6 +318,9 @@ function initType(r: Request, proto: number, mode: number, algorithms: Algorithm
       if (encapAt >= 0) return r.fail(Errno.EINVAL, 'AH is not compatible with encapsulation');
       return refused.key ? r.fail(Errno.EINVAL, NO_CRYPTO) : 0;
     case IpProto.COMP:
+      if (mode !== XfrmMode.TRANSPORT && mode !== XfrmMode.TUNNEL) {
+        return r.fail(Errno.EINVAL, 'Unsupported XFRM mode for IPcomp');
+      }
       if (encapAt >= 0) return r.fail(Errno.EINVAL, 'IPComp is not compatible with encapsulation');
       return 0;
     default:
