@@ -69,6 +69,10 @@ export function inboundPacket(
   let at = ip.end;
   if (proto === IpProto.UDP) {
     if (!takesEncap(bytes.readUInt16BE(at + 2))) return Verdict.DROP;
+    // The datagram is looked at before the socket hands on what is in it.
+    const ports = { sport: bytes.readUInt16BE(at), dport: bytes.readUInt16BE(at + 2) };
+    const outer = { family: ip.family, saddr: ip.saddr, daddr: ip.daddr, proto, ...ports, ifindex: LOOPBACK };
+    if (!inboundPolicyAllows(ns.engine, DIR_IN, outer, facts.mark, [])) return Verdict.DROP;
     facts.encapType = ESPINUDP;
     facts.sport = bytes.readUInt16BE(at);
     proto = IpProto.ESP;
@@ -91,7 +95,7 @@ export function inboundPacket(
   facts.bytes = inner === undefined ? 0 : inner.end - inner.start;
   const verdict = ns.input(facts);
   if (verdict === Verdict.ACCEPT && inner !== undefined && sa !== undefined) {
-    inboundPolicyAllows(ns.engine, DIR_IN, innerFlow(bytes, ip, inner, sa.mode), facts.mark, sa.mode);
+    inboundPolicyAllows(ns.engine, DIR_IN, innerFlow(bytes, ip, inner, sa.mode), facts.mark, [sa.slot]);
   }
   return verdict;
 }

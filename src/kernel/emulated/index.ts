@@ -6,9 +6,10 @@ export {
   type EmulatedOpenOptions,
   type EmulatedOptions,
 } from './emulated.ts';
-export { type InboundFacts, inboundPolicyAllows, newInboundFacts, Verdict } from './input.ts';
+export { type InboundFacts, newInboundFacts, Verdict } from './input.ts';
 export type { XfrmStat } from './namespace.ts';
 export { type OutboundFacts, type OutboundResult, outputSa } from './output.ts';
+export { inboundPolicyAllows } from './policy-check.ts';
 export type { Flow } from './selector.ts';
 export type { EmulatedSocket } from './socket.ts';
 export { type SaKey, type SaUsage, saUsage } from './usage.ts';

@@ -25,6 +25,7 @@ export type XfrmStat =
   | 'XfrmInStateMismatch'
   | 'XfrmInStateInvalid'
   | 'XfrmInNoPols'
+  | 'XfrmInTmplMismatch'
   | 'XfrmInPolBlock'
   | 'XfrmInStateDirError'
   | 'XfrmAcquireError'

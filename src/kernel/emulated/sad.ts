@@ -1,4 +1,5 @@
 import { ByteArena } from './arena.ts';
+import { addressBucket } from './kernel-hash.ts';
 import { HIGH, InfoByte, LOW, Row, RowBit, SaState } from './row.ts';
 
 /**
@@ -370,7 +371,7 @@ export class Sad {
     table[bucket] = slot + 1;
   }
 
-  /** Whether the kernel's table of addresses has another SA in the bucket of this one (xfrm_hash.h:__xfrm_dst_hash). */
+  /** Whether the kernel's table of addresses has another SA in the bucket of this one (xfrm_state.c:xfrm_hash_grow_check). */
   #collides(slot: number): boolean {
     const bucket = this.#kernelBucket(slot);
     for (let other = this.newest(); other >= 0; other = this.older(other)) {
@@ -381,14 +382,9 @@ export class Sad {
 
   #kernelBucket(slot: number): number {
     const base = slot * Row.WORDS * 4;
-    const word = (at: number): number => this.view.getUint32(base + at);
-    const family = this.family(slot);
     const reqid = this.words[slot * Row.WORDS + Row.REQID] as number;
     const { DADDR, SADDR } = InfoByte;
-    let hash = family ^ reqid;
-    if (family === 2) hash ^= word(DADDR) + word(SADDR);
-    else if (family === 10) hash ^= word(DADDR + 8) ^ word(DADDR + 12) ^ word(SADDR + 8) ^ word(SADDR + 12);
-    return ((hash ^ (hash >>> 16)) & (this.hashSize - 1)) >>> 0;
+    return addressBucket(this.view, base + DADDR, base + SADDR, reqid, this.family(slot), this.hashSize);
   }
 
   /** The kernel moves chains from their front to the front of new ones: of several SAs with one identity the oldest is first then. */

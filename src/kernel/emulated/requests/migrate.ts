@@ -1,15 +1,16 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
-import { XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
-import { armTimer } from '../aevent.ts';
+import { XfrmGroup, XfrmMode, XfrmMsg } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
-import { deleteSa, startLifetimeTimer } from '../lifetime.ts';
+import { deleteSa } from '../lifetime.ts';
 import type { Namespace } from '../namespace.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, SaState } from '../row.ts';
+import { NO_SLOT } from '../sad.ts';
 import { Sel } from '../selector.ts';
 import { DIRECTIONS, type Policy } from '../spd.ts';
 import { writePolicyType } from '../write-policy.ts';
 import { checkType, policyType, Tmpl } from './policy-construct.ts';
+import { addSa, insertSa } from './sa.ts';
 import { A } from './sa-check.ts';
 
 /** MIGRATE: SAs and templates of a policy move to other addresses (xfrm_user.c:xfrm_do_migrate, xfrm_policy.c:xfrm_migrate). */
@@ -57,8 +58,22 @@ export function migrate(r: Request): number {
   const policy = findPolicy(r, dir);
   if (policy === undefined) return r.failSince62(Errno.ENOENT, 'Target policy not found');
 
-  for (const move of moves) moveSas(ns, move);
-  if (!moveTemplates(policy, moves)) return Errno.ENODATA;
+  const made: number[] = [];
+  const replaced = new Set<number>();
+  const undo = (): number => {
+    for (const slot of made) deleteSa(ns, slot);
+    return Errno.ENODATA;
+  };
+  for (const move of moves) {
+    const slot = findSa(ns, move, attributes.u32(A.IF_ID));
+    if (slot === NO_SLOT) continue;
+    const clone = moveSa(r, slot, move);
+    if (clone === NO_SLOT) return undo();
+    made.push(clone);
+    replaced.add(slot);
+  }
+  if (!moveTemplates(policy, moves)) return undo();
+  for (const slot of replaced) deleteSa(ns, slot);
   announce(r, moves);
   return 0;
 }
@@ -88,6 +103,7 @@ function readMoves(payload: Uint8Array, count: number): Move[] {
 }
 
 const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
+/** Bytes of an address. */
 const sizeOf = (family: number): number => (family === 2 ? 4 : 16);
 
 function equal(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number, length: number): boolean {
@@ -107,8 +123,8 @@ function movesAreSound(moves: readonly Move[]): boolean {
   });
 }
 
-function moveSas(ns: Namespace, { bytes, view }: Move): void {
-  const { sad } = ns;
+/** One SA for an entry (xfrm_state.c:xfrm_migrate_state_find). */
+function findSa({ sad }: Namespace, { bytes, view }: Move, ifId: number): number {
   const family = view.getUint16(M.OLD_FAMILY, little);
   const reqid = view.getUint32(M.REQID, little);
   const size = sizeOf(family);
@@ -116,20 +132,36 @@ function moveSas(ns: Namespace, { bytes, view }: Move): void {
     const base = 4 * sad.row(slot);
     if (sad.mode(slot) !== bytes[M.MODE] || sad.proto(slot) !== bytes[M.PROTO] || sad.family(slot) !== family) continue;
     if (reqid !== 0 && sad.words[sad.row(slot) + Row.REQID] !== reqid) continue;
+    if (ifId !== 0 && sad.words[sad.row(slot) + Row.IF_ID] !== ifId) continue;
     if (!equal(sad.bytes, base + InfoByte.DADDR, bytes, M.OLD_DADDR, size)) continue;
-    if (!equal(sad.bytes, base + InfoByte.SADDR, bytes, M.OLD_SADDR, size)) continue;
-    const clone = cloneSa(ns, slot);
-    const to = 4 * sad.row(clone);
-    sad.bytes.set(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + 16), to + InfoByte.DADDR);
-    sad.bytes.set(bytes.subarray(M.NEW_SADDR, M.NEW_SADDR + 16), to + InfoByte.SADDR);
-    sad.view.setUint16(to + InfoByte.FAMILY, view.getUint16(M.NEW_FAMILY, little), little);
-    sad.insert(clone);
-    if (sad.words[sad.row(clone) + Row.MAXAGE] !== 0) armTimer(ns, clone);
-    startLifetimeTimer(ns, clone);
-    deleteSa(ns, slot);
-    // One SA for an entry, as the kernel looks one up.
-    return;
+    if (equal(sad.bytes, base + InfoByte.SADDR, bytes, M.OLD_SADDR, size)) return slot;
   }
+  return NO_SLOT;
+}
+
+/**
+ * Puts a clone with the new addresses into the database (xfrm_state.c:xfrm_state_migrate). NO_SLOT: its mode does not go with the new
+ * family, it is a larval one, or there is an SA with the new identity.
+ */
+function moveSa({ ns }: Request, slot: number, { bytes, view }: Move): number {
+  const { sad } = ns;
+  const family = view.getUint16(M.NEW_FAMILY, little);
+  const selFamily = sad.view.getUint16(4 * sad.row(slot) + Sel.FAMILY, little);
+  const isTunnel = sad.mode(slot) === XfrmMode.TUNNEL || sad.mode(slot) === XfrmMode.BEET;
+  if (sad.state(slot) === SaState.ACQ || (family !== 2 && family !== 10)) return NO_SLOT;
+  if (!isTunnel && selFamily !== 0 && selFamily !== family) return NO_SLOT;
+  const clone = cloneSa(ns, slot);
+  const to = 4 * sad.row(clone);
+  const stays = equal(sad.bytes, 4 * sad.row(slot) + InfoByte.DADDR, bytes, M.NEW_DADDR, sizeOf(family));
+  sad.bytes.set(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + 16), to + InfoByte.DADDR);
+  sad.bytes.set(bytes.subarray(M.NEW_SADDR, M.NEW_SADDR + 16), to + InfoByte.SADDR);
+  sad.view.setUint16(to + InfoByte.FAMILY, family, little);
+  if (stays) insertSa(ns, clone);
+  else if (addSa(ns, clone) !== 0) {
+    sad.release(clone);
+    return NO_SLOT;
+  }
+  return clone;
 }
 
 /** All that an SA is, without its place in the tables. */
@@ -162,9 +194,10 @@ function moveTemplates({ templates }: Policy, moves: readonly Move[]): boolean {
       const size = sizeOf(move.getUint16(M.OLD_FAMILY, little));
       const reqid = move.getUint32(M.REQID, little);
       const mode = templates[at + Tmpl.MODE];
+      if (mode !== XfrmMode.TRANSPORT && mode !== XfrmMode.TUNNEL && mode !== XfrmMode.BEET) continue;
       if (mode !== bytes[M.MODE] || templates[at + Tmpl.PROTO] !== bytes[M.PROTO]) continue;
       if (reqid !== 0 && view.getUint32(at + Tmpl.REQID, little) !== reqid) continue;
-      const hasAddresses = mode === 1 || mode === 4;
+      const hasAddresses = mode !== XfrmMode.TRANSPORT;
       if (hasAddresses && !equal(templates, at + Tmpl.DADDR, bytes, M.OLD_DADDR, size)) continue;
       if (hasAddresses && !equal(templates, at + Tmpl.SADDR, bytes, M.OLD_SADDR, size)) continue;
       moved = true;

@@ -1,7 +1,6 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
 import { IpProto, XfrmMode } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
-import { protoMatches } from '../proto.ts';
 import type { Request } from '../request.ts';
 import { Sel } from '../selector.ts';
 import { DIRECTIONS, type Policy, policyKey } from '../spd.ts';
@@ -86,6 +85,9 @@ export function checkType(r: Request): number {
   return policyType(r) > TYPE_MAX ? r.fail(Errno.EINVAL, 'Invalid policy type') : 0;
 }
 
+/** Of templates (xfrm.h:xfrm_id_proto_valid). */
+const protocols: readonly number[] = [IpProto.ESP, IpProto.AH, IpProto.COMP, IpProto.ROUTING, IpProto.DSTOPTS];
+
 function checkTemplates(r: Request, dir: number, family: number): number {
   const start = r.attributes.at(TMPL);
   if (start < 0) return 0;
@@ -112,8 +114,7 @@ function checkTemplates(r: Request, dir: number, family: number): number {
     before = own;
     if (own !== INET && own !== INET6) return r.fail(Errno.EINVAL, 'Invalid family in template');
     const proto = r.u8(at + Tmpl.PROTO);
-    const known = protoMatches(proto, IpProto.IPSEC_ANY) || proto === IpProto.ROUTING || proto === IpProto.DSTOPTS;
-    if (!known) return r.fail(Errno.EINVAL, 'Invalid XFRM protocol in template');
+    if (!protocols.includes(proto)) return r.fail(Errno.EINVAL, 'Invalid XFRM protocol in template');
   }
   return 0;
 }

@@ -10,6 +10,7 @@ export const A = {
   ALG_CRYPT: 2,
   ALG_COMP: 3,
   ENCAP: 4,
+  SEC_CTX: 8,
   LTIME_VAL: 9,
   REPLAY_VAL: 10,
   REPLAY_THRESH: 11,
@@ -103,7 +104,7 @@ function checkProto(r: Request): number {
       return 0;
     case IpProto.DSTOPTS:
     case IpProto.ROUTING:
-      if (any(A.ALG_COMP, A.ALG_AUTH, A.ALG_AUTH_TRUNC, A.ALG_AEAD, A.ALG_CRYPT, A.ENCAP, A.SET_MARK, A.TFCPAD)) {
+      if (any(A.ALG_COMP, A.ALG_AUTH, A.ALG_AUTH_TRUNC, A.ALG_AEAD, A.ALG_CRYPT, A.ENCAP, A.SEC_CTX, A.TFCPAD)) {
         return r.fail(Errno.EINVAL, 'Invalid attributes for DSTOPTS/ROUTING');
       }
       if (!any(A.COADDR)) return r.fail(Errno.EINVAL, 'Missing required COADDR attribute for DSTOPTS/ROUTING');

@@ -74,16 +74,18 @@ function lookupByAddresses(
   return NO_SLOT;
 }
 
-function insert(ns: Namespace, slot: number): void {
+/** Puts a row into the database, whatever else there is. */
+export function insertSa(ns: Namespace, slot: number): void {
   ns.sad.insert(slot);
   if (ns.sad.words[ns.sad.row(slot) + Row.MAXAGE] !== 0) armTimer(ns, slot);
   startLifetimeTimer(ns, slot);
 }
 
-function add(ns: Namespace, slot: number): number {
+/** Puts a row into the database in place of a larval one; EEXIST if there is an SA of that identity (xfrm_state.c:xfrm_state_add). */
+export function addSa(ns: Namespace, slot: number): number {
   if (locate(ns, slot) !== NO_SLOT) return Errno.EEXIST;
   const larval = usesSpi(ns.sad.proto(slot)) ? larvalFor(ns, slot) : NO_SLOT;
-  insert(ns, slot);
+  insertSa(ns, slot);
   if (larval !== NO_SLOT) deleteSa(ns, larval);
   return 0;
 }
@@ -126,7 +128,7 @@ function update(r: Request, slot: number): number {
   if (old === NO_SLOT) return Errno.ESRCH;
   if (sad.dir(old) !== sad.dir(slot)) return Errno.ESRCH;
   if (sad.state(old) === SaState.ACQ) {
-    insert(ns, slot);
+    insertSa(ns, slot);
     deleteSa(ns, old);
     return 0;
   }
@@ -150,7 +152,7 @@ export function newOrUpdateSa(r: Request): number {
   const isUpdate = r.type === XfrmMsg.UPDSA;
   const old = isUpdate ? locate(ns, slot) : NO_SLOT;
   const replaces = old !== NO_SLOT && sad.state(old) === SaState.ACQ;
-  const failed = isUpdate ? update(r, slot) : add(ns, slot);
+  const failed = isUpdate ? update(r, slot) : addSa(ns, slot);
   if (failed === 0) notify(r, slot);
   if (failed !== 0 || (isUpdate && !replaces)) sad.release(slot);
   return failed;
