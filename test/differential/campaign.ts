@@ -91,12 +91,8 @@ function isSlow({ steps }: Scenario): boolean {
   return steps.every(({ op }) => op !== 'sleep') && (steps.at(-1)?.t ?? 0) > SLOW_MS;
 }
 
+/** Whether a difference is an explained one shows in the shortest sequence that has it: a long one has a bit of everything. */
 function judge(found: Difference, index: number, options: CampaignOptions, totals: Totals): void {
-  const { explained } = totals;
-  if (found.explained !== undefined) {
-    explained[found.explained] = (explained[found.explained] ?? 0) + 1;
-    return;
-  }
   let last = found;
   for (let n = 0; n < CONFIRMATIONS; n++) {
     const { difference } = compare(found.recorded, options.real);
@@ -106,8 +102,13 @@ function judge(found: Difference, index: number, options: CampaignOptions, total
     }
     last = difference;
   }
+  const shortest = shrink(last, options.real);
+  if (shortest.explained !== undefined) {
+    totals.explained[shortest.explained] = (totals.explained[shortest.explained] ?? 0) + 1;
+    return;
+  }
   totals.differences++;
-  options.onDifference?.(last.explained === undefined ? shrink(last, options.real) : last, index);
+  options.onDifference?.(shortest, index);
 }
 
 export function textOfTotals({ sequences, requests, packets, differences, ...more }: Totals): string {

@@ -12,7 +12,7 @@ export interface Difference {
   readonly recorded: Scenario;
   /** Where the other one first differs, decoded, side by side. */
   readonly detail: string;
-  /** The name of the explained difference that it is. */
+  /** The name of the explained difference that it may be: known for sure when the sequence is as short as it goes. */
   readonly explained: string | undefined;
 }
 

@@ -18,7 +18,8 @@ export function acquire(r: Request): number {
   const wrong = checkPolicy(r, Acq.POLICY);
   if (wrong !== 0) return wrong;
   const { ns } = r;
-  const policy = constructPolicy(r, r.u32(Acq.POLICY + Pol.INDEX), Acq.POLICY);
+  // Its mark is shown as it was given: only a database ANDs it with its mask.
+  const policy = { ...constructPolicy(r, r.u32(Acq.POLICY + Pol.INDEX), Acq.POLICY), mark: r.markValue() };
   const { templates } = policy;
   // It is in no database: nobody has set the time at which it was added.
   policy.info.fill(0, Pol.ADD_TIME, Pol.USE_TIME);

@@ -49,7 +49,9 @@ function checkFamily(r: Request): number {
   const family = r.u16(InfoByte.FAMILY);
   if (family !== INET && family !== INET6) return r.fail(Errno.EINVAL, 'Invalid address family');
   const prefixMax = Math.max(r.u8(InfoByte.SEL_PREFIX_D), r.u8(InfoByte.SEL_PREFIX_S));
-  switch (r.u16(InfoByte.SEL_FAMILY)) {
+  // Where the selector does not say, it is of the SA's family, unless the SA takes in both.
+  const unspecified = (r.u8(InfoByte.FLAGS) & SaFlag.AF_UNSPEC) !== 0;
+  switch (r.u16(InfoByte.SEL_FAMILY) || (unspecified ? 0 : family)) {
     case 0:
       return 0;
     case INET:

@@ -316,7 +316,11 @@ function initType(r: Request, proto: number, mode: number, algorithms: Algorithm
       return 0;
     case IpProto.AH:
       if (encapAt >= 0) return r.fail(Errno.EINVAL, 'AH is not compatible with encapsulation');
-      return refused.key ? r.fail(Errno.EINVAL, NO_CRYPTO) : 0;
+      if (refused.key) return r.fail(Errno.EINVAL, NO_CRYPTO);
+      if (mode === XfrmMode.ROUTEOPTIMIZATION) {
+        return r.fail(Errno.EINVAL, 'Invalid mode requested for AH, must be one of TRANSPORT, TUNNEL, BEET');
+      }
+      return 0;
     case IpProto.COMP:
       if (mode !== XfrmMode.TRANSPORT && mode !== XfrmMode.TUNNEL) {
         return r.fail(Errno.EINVAL, 'Unsupported XFRM mode for IPcomp');
@@ -324,8 +328,9 @@ function initType(r: Request, proto: number, mode: number, algorithms: Algorithm
       if (encapAt >= 0) return r.fail(Errno.EINVAL, 'IPComp is not compatible with encapsulation');
       return 0;
     default:
-      if (mode !== XfrmMode.ROUTEOPTIMIZATION) return r.fail(Errno.EINVAL);
-      return 0;
+      if (r.u32(InfoByte.SPI) !== 0) return r.fail(Errno.EINVAL, 'SPI must be 0');
+      if (mode === XfrmMode.ROUTEOPTIMIZATION) return 0;
+      return r.fail(Errno.EINVAL, 'XFRM mode must be XFRM_MODE_ROUTEOPTIMIZATION');
   }
 }
 

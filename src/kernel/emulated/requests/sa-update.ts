@@ -54,12 +54,11 @@ export function mergeUpdate(ns: Namespace, old: number, update: number): boolean
 
   const ifId = sad.words[row + Row.IF_ID] as number;
   const setMark = encodedAttribute(from.body, A.SET_MARK);
-  if (setMark >= 0 || ifId !== 0) {
+  if (setMark >= 0) {
     // SET_MARK and its mask are the last of the body.
-    const added = setMark < 0 ? new Uint8Array(0) : from.body.subarray(setMark - 4);
-    const body = Uint8Array.from(Buffer.concat([without(to.body, SET_MARKS), added]));
+    const body = Uint8Array.from(Buffer.concat([without(to.body, SET_MARKS), from.body.subarray(setMark - 4)]));
     sad.setAttributes(old, { head: to.head.slice(), body, tail: to.tail.slice() });
-    if (ifId !== 0) sad.words[oldRow + Row.IF_ID] = ifId;
   }
+  if (ifId !== 0) sad.words[oldRow + Row.IF_ID] = ifId;
   return true;
 }
