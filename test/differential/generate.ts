@@ -34,10 +34,11 @@ export function generate(
   { timers }: GenerateOptions = { timers: true },
 ): Scenario {
   const random = randomOf(seed, index);
+  // Packets take a real kernel much longer than requests.
   const kind = weighted<Kind>(random, [
-    [75, 'requests'],
-    [24, 'traffic'],
-    [1, 'timers'],
+    [900, 'requests'],
+    [95, 'traffic'],
+    [5, 'timers'],
   ]);
   const draft = newDraft(random, profile);
   openSockets(draft);

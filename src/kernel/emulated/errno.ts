@@ -14,6 +14,7 @@ export const Errno = {
   EOVERFLOW: 75,
   EMSGSIZE: 90,
   EPROTONOSUPPORT: 93,
+  EAFNOSUPPORT: 97,
   EADDRINUSE: 98,
   ENOBUFS: 105,
 } as const;

@@ -1,12 +1,12 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
-import { XfrmGroup, XfrmMode, XfrmMsg } from '../../../xfrm/index.ts';
+import { AddressFamily, XfrmGroup, XfrmMode, XfrmMsg } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
 import { deleteSa } from '../lifetime.ts';
 import type { Namespace } from '../namespace.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, SaState } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
-import { Sel } from '../selector.ts';
+import { type Flow, Sel, selectorMatches } from '../selector.ts';
 import { DIRECTIONS, type Policy } from '../spd.ts';
 import { writePolicyType } from '../write-policy.ts';
 import { checkType, policyType, Tmpl } from './policy-construct.ts';
@@ -55,8 +55,13 @@ export function migrate(r: Request): number {
     return r.failSince62(Errno.EINVAL, "Addresses in the MIGRATE attribute's list cannot be null");
   const dir = r.u8(DIR);
   if (dir >= DIRECTIONS) return r.failSince62(Errno.EINVAL, 'Invalid policy direction');
-  const policy = findPolicy(r, dir);
-  if (policy === undefined) return r.failSince62(Errno.ENOENT, 'Target policy not found');
+  const { migrateByFlow } = ns.host.profile;
+  const policy = migrateByFlow ? findPolicyByFlow(r, dir) : findPolicy(r, dir);
+  if (policy === undefined) {
+    const family = r.u16(Sel.FAMILY);
+    const isStrange = migrateByFlow && family !== AddressFamily.INET && family !== AddressFamily.INET6;
+    return r.failSince62(isStrange ? Errno.EAFNOSUPPORT : Errno.ENOENT, 'Target policy not found');
+  }
 
   const made: number[] = [];
   const replaced = new Set<number>();
@@ -93,6 +98,28 @@ function findPolicy(r: Request, dir: number): Policy | undefined {
     return same(policy, Sel.FAMILY, 4) && same(policy, Sel.DADDR, size) && same(policy, Sel.SADDR, size);
   };
   return r.ns.spd.ordered(dir).find((policy) => policy.type === policyType(r) && matches(policy));
+}
+
+const PORT_EXACT = 0xffff;
+
+/** As for a packet without a mark between the selector's addresses (6.12). */
+function findPolicyByFlow(r: Request, dir: number): Policy | undefined {
+  const port = (at: number, mask: number): number =>
+    r.view.getUint16(r.body + mask) === PORT_EXACT ? r.view.getUint16(r.body + at) : 0;
+  const flow: Flow = {
+    family: r.u16(Sel.FAMILY),
+    saddr: r.slice(Sel.SADDR, 16),
+    daddr: r.slice(Sel.DADDR, 16),
+    proto: r.u8(Sel.PROTO),
+    sport: port(Sel.SPORT, Sel.SPORT_MASK),
+    dport: port(Sel.DPORT, Sel.DPORT_MASK),
+  };
+  const ifId = r.attributes.u32(A.IF_ID);
+  return r.ns.spd.first(dir, policyType(r), (policy) => {
+    if (policy.mark !== 0 || policy.ifId !== ifId) return false;
+    if (policy.view.getUint16(Sel.FAMILY, little) !== flow.family) return false;
+    return selectorMatches(policy.view, policy.info, 0, flow);
+  });
 }
 
 function readMoves(payload: Uint8Array, count: number): Move[] {

@@ -51,7 +51,7 @@ export function constructSa(r: Request): number {
   if (typeof algorithms === 'number') return -algorithms;
   const { body } = algorithms;
   const tail = encodeTail(r);
-  const wrong = initState(r, algorithms) || initReplay(r);
+  const wrong = checkCpu(r) || initState(r, algorithms) || initReplay(r);
   if (wrong !== 0) return -wrong;
 
   const slot = sad.allocate();
@@ -292,7 +292,27 @@ function initState(r: Request, algorithms: Algorithms): number {
   const wrong = initType(r, proto, mode, algorithms);
   if (wrong !== 0) return wrong;
   if (!familyModes[family]?.includes(mode)) return r.fail(Errno.EPROTONOSUPPORT, 'Requested mode not found');
-  return 0;
+  return checkKeepalive(r);
+}
+
+const OUT = 2;
+
+function checkKeepalive(r: Request): number {
+  const { attributes } = r;
+  if (attributes.u32(A.NAT_KEEPALIVE_INTERVAL) === 0) return 0;
+  if (attributes.u8(A.SA_DIR) !== OUT) {
+    return r.fail(Errno.EINVAL, 'NAT keepalive is only supported for outbound SAs');
+  }
+  const encapAt = attributes.at(A.ENCAP);
+  if (encapAt >= 0 && r.u16(encapAt - r.body) === EncapType.ESPINUDP) return 0;
+  return r.fail(Errno.EINVAL, 'NAT keepalive is only supported for UDP encapsulation');
+}
+
+/** An SA for one CPU: there must be such a CPU. */
+function checkCpu(r: Request): number {
+  const { attributes } = r;
+  if (!attributes.has(A.SA_PCPU) || attributes.u32(A.SA_PCPU) < r.ns.host.profile.cpus) return 0;
+  return r.fail(Errno.ERANGE, 'pCPU number too big');
 }
 
 const NO_CRYPTO = 'Kernel was unable to initialize cryptographic operations';
@@ -309,7 +329,8 @@ function initType(r: Request, proto: number, mode: number, algorithms: Algorithm
       if (encapAt >= 0) {
         const type = r.u16(encapAt - r.body);
         // ESP in TCP is not built into the kernels at hand (CONFIG_INET_ESPINTCP).
-        if (type !== EncapType.ESPINUDP && type !== EncapType.ESPINUDP_NON_IKE) {
+        const isNonIke = type === EncapType.ESPINUDP_NON_IKE && r.ns.host.profile.nonIkeEncap;
+        if (type !== EncapType.ESPINUDP && !isNonIke) {
           return r.fail(Errno.EINVAL, 'Unsupported encapsulation type for ESP');
         }
       }

@@ -26,6 +26,9 @@ export function allocSpi(r: Request): number {
 
   const { ns } = r;
   const { sad } = ns;
+  if (r.attributes.has(A.SA_PCPU) && r.attributes.u32(A.SA_PCPU) >= ns.host.profile.cpus) {
+    return r.fail(Errno.EINVAL, 'pCPU number too big');
+  }
   const facts: LarvalFacts = {
     family: r.u16(InfoByte.FAMILY),
     mode: r.u8(InfoByte.MODE),
