@@ -49,6 +49,10 @@ const AEVENT_FLAGS = NLMSG_HDRLEN + 40;
 const THRESHOLDS = AeFlag.RTHR | AeFlag.ETHR;
 /** Where the attributes of NEWSA and UPDSA start. */
 const SA_END = NLMSG_HDRLEN + 224;
+const SPI_MIN = NLMSG_HDRLEN + 224;
+const SPI_MAX = NLMSG_HDRLEN + 228;
+/** All SPIs that requests name are below. */
+const RANDOM_SPI_MIN = 0x1000;
 const SA_PROTO = NLMSG_HDRLEN + 76;
 const SA_MODE = NLMSG_HDRLEN + 214;
 
@@ -57,6 +61,7 @@ const SA_MODE = NLMSG_HDRLEN + 214;
  * - GETAE for both thresholds, which some `pad64` kernels answer with a BUG when the reply does not fit the room they have reckoned;
  * - NEWSPDINFO with content: the policy tables are then built anew by a kernel thread, and 6.1 has died of it;
  * - OFFLOAD_DEV, as there is no hardware;
+ * - ranges of SPIs that others have, too: what is picked out of one would not be the same;
  * - IPCOMP tunnels, for which the kernel makes SAs of its own.
  */
 export function harmless(datagram: Uint8Array, pad64: boolean): Uint8Array {
@@ -67,6 +72,10 @@ export function harmless(datagram: Uint8Array, pad64: boolean): Uint8Array {
     if (type === XfrmMsg.GETAE && pad64 && length >= AEVENT_FLAGS + 4) {
       const flags = view.getUint32(at + AEVENT_FLAGS, little);
       if ((flags & THRESHOLDS) === THRESHOLDS) view.setUint32(at + AEVENT_FLAGS, (flags & ~AeFlag.ETHR) >>> 0, little);
+    }
+    if (type === XfrmMsg.ALLOCSPI && length >= SPI_MAX + 4) {
+      const min = view.getUint32(at + SPI_MIN, little);
+      if (min < RANDOM_SPI_MIN && view.getUint32(at + SPI_MAX, little) > min) view.setUint32(at + SPI_MAX, min, little);
     }
     if (type === XfrmMsg.NEWSPDINFO) view.setUint16(at + 4, XfrmMsg.GETSPDINFO, little);
     if (type !== XfrmMsg.NEWSA && type !== XfrmMsg.UPDSA) return;

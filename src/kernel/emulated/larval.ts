@@ -4,13 +4,14 @@ import { startLifetimeTimer } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
 import { HIGH, InfoByte, LOW, Row, SaState, setNumber64 } from './row.ts';
 import { NO_SLOT } from './sad.ts';
-import { writeMark } from './write-sa.ts';
+import { cpuOf, writeMark } from './write-sa.ts';
 
 const little = hostLittleEndian;
 const INET = 2;
 const INET6 = 10;
 const U32_MAX = 0xffff_ffff;
 const SA_DIR = 33;
+const SA_PCPU = 35;
 
 /** What a larval SA is for. */
 export interface LarvalFacts {
@@ -27,6 +28,8 @@ export interface LarvalFacts {
   readonly saddr: Uint8Array;
   /** The number of its ACQUIRE; 0: none. */
   readonly seq: number;
+  /** The one CPU that it is for. */
+  readonly cpu?: number | undefined;
 }
 
 function sameAddress(bytes: Uint8Array, at: number, address: Uint8Array, family: number): boolean {
@@ -56,7 +59,7 @@ export function findLarval(ns: Namespace, facts: LarvalKey): number {
   for (const slot of [...sad.larval].reverse()) {
     const row = sad.row(slot);
     const word = (at: number): number => sad.words[row + at] as number;
-    if (word(Row.SPI) !== 0 || word(Row.REQID) !== facts.reqid) continue;
+    if (word(Row.SPI) !== 0 || word(Row.REQID) !== facts.reqid || cpuOf(sad, slot) !== facts.cpu) continue;
     if ((mark & word(Row.MARK_MASK)) >>> 0 !== word(Row.MARK)) continue;
     if (sad.mode(slot) !== facts.mode || sad.proto(slot) !== facts.proto || sad.family(slot) !== facts.family) continue;
     if (!sameAddress(sad.bytes, 4 * row + InfoByte.DADDR, facts.daddr, facts.family)) continue;
@@ -95,19 +98,20 @@ export function newLarval(ns: Namespace, facts: LarvalFacts): number {
   words[row + Row.MARK] = facts.mark;
   words[row + Row.MARK_MASK] = facts.markMask;
   words[row + Row.IF_ID] = facts.ifId;
-  showLarval(ns, slot);
+  showLarval(ns, slot, facts.cpu);
   return slot;
 }
 
 const scratch = new MessageWriter(false);
 
-/** Encodes the attributes that a larval SA shows: its mark, and its direction when it has got one. */
-export function showLarval({ sad }: Namespace, slot: number): void {
+/** Encodes the attributes that a larval SA shows: its mark, its CPU, and its direction when it has got one. */
+export function showLarval({ sad }: Namespace, slot: number, cpu = cpuOf(sad, slot)): void {
   const row = sad.row(slot);
   scratch.reset();
   writeMark(scratch, sad.words[row + Row.MARK] as number, sad.words[row + Row.MARK_MASK] as number);
   const body = scratch.bytes.slice(0, scratch.at);
   scratch.reset();
+  if (cpu !== undefined) scratch.u32(SA_PCPU, cpu);
   if (sad.dir(slot) !== 0) scratch.u8(SA_DIR, sad.dir(slot));
   sad.setAttributes(slot, { head: new Uint8Array(0), body, tail: scratch.bytes.slice(0, scratch.at) });
 }

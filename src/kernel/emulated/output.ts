@@ -3,7 +3,7 @@ import { IpProto, SaDir, SaFlag, XfrmGroup, XfrmMode, XfrmMsg } from '../../xfrm
 import { onCounterChange } from './aevent.ts';
 import { Errno } from './errno.ts';
 import { account } from './input.ts';
-import { insertLarval, newLarval } from './larval.ts';
+import { insertLarval, newLarval, showLarval } from './larval.ts';
 import { checkExpire } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
 import { touchPolicy } from './policy-timer.ts';
@@ -240,6 +240,10 @@ function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): void
   host.acquireSeq = (host.acquireSeq + 1) >>> 0 || 1;
   const slot = newLarval(ns, { ...facts, seq: host.acquireSeq });
   selectFlow(ns, slot, flow);
+  if (host.profile.saDir) {
+    sad.setDir(slot, SaDir.OUT);
+    showLarval(ns, slot);
+  }
   sendAcquire(ns, slot, policy, at);
   insertLarval(ns, slot);
 }

@@ -51,8 +51,8 @@ export function migrate(r: Request): number {
     return r.failSince62(Errno.EINVAL, 'Invalid number of SAs to migrate, must be 0 < num <= XFRM_MAX_DEPTH (6)');
   }
   const moves = readMoves(attributes.payload(MIGRATE), count);
-  if (!movesAreSound(moves))
-    return r.failSince62(Errno.EINVAL, "Addresses in the MIGRATE attribute's list cannot be null");
+  const fault = faultOf(moves);
+  if (fault !== undefined) return r.failSince62(Errno.EINVAL, fault);
   const dir = r.u8(DIR);
   if (dir >= DIRECTIONS) return r.failSince62(Errno.EINVAL, 'Invalid policy direction');
   const { migrateByFlow } = ns.host.profile;
@@ -113,6 +113,7 @@ function findPolicyByFlow(r: Request, dir: number): Policy | undefined {
     proto: r.u8(Sel.PROTO),
     sport: port(Sel.SPORT, Sel.SPORT_MASK),
     dport: port(Sel.DPORT, Sel.DPORT_MASK),
+    ifindex: r.u32(Sel.IFINDEX),
   };
   const ifId = r.attributes.u32(A.IF_ID);
   return r.ns.spd.first(dir, policyType(r), (policy) => {
@@ -138,16 +139,20 @@ function equal(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number, length: n
   return true;
 }
 
-/** No new address is empty, and no two entries speak of the same SA (xfrm_policy.c:xfrm_migrate_check). */
-function movesAreSound(moves: readonly Move[]): boolean {
-  return moves.every(({ bytes, view }, i) => {
+const NULL_ADDRESS = "Addresses in the MIGRATE attribute's list cannot be null";
+const NOT_UNIQUE = "Entries in the MIGRATE attribute's list must be unique";
+
+/** What is wrong: a new address is empty, or two entries speak of the same SA (xfrm_policy.c:xfrm_migrate_check). */
+function faultOf(moves: readonly Move[]): string | undefined {
+  for (const [i, { bytes, view }] of moves.entries()) {
     const size = sizeOf(view.getUint16(M.NEW_FAMILY, little));
-    if (isZero(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + size))) return false;
-    if (isZero(bytes.subarray(M.NEW_SADDR, M.NEW_SADDR + size))) return false;
+    if (isZero(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + size))) return NULL_ADDRESS;
+    if (isZero(bytes.subarray(M.NEW_SADDR, M.NEW_SADDR + size))) return NULL_ADDRESS;
     const same = (other: Move): boolean =>
       equal(bytes, 0, other.bytes, 0, 32) && equal(bytes, M.PROTO, other.bytes, M.PROTO, M.NEW_FAMILY - M.PROTO);
-    return !moves.slice(i + 1).some(same);
-  });
+    if (moves.slice(i + 1).some(same)) return NOT_UNIQUE;
+  }
+  return undefined;
 }
 
 /** One SA for an entry (xfrm_state.c:xfrm_migrate_state_find). */

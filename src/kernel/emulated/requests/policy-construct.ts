@@ -5,7 +5,7 @@ import type { Request } from '../request.ts';
 import { Sel } from '../selector.ts';
 import { DIRECTIONS, type Policy, policyKey } from '../spd.ts';
 import { POLICY_INFO } from '../write-policy.ts';
-import { A } from './sa-check.ts';
+import { A, checkSecCtx } from './sa-check.ts';
 
 /** Checks of NEWPOLICY, UPDPOLICY and ACQUIRE in the kernel's order, and the policy made of it (xfrm_user.c:xfrm_policy_construct). */
 
@@ -71,7 +71,7 @@ export function checkPolicy(r: Request, base = 0): number {
   if (wrong !== 0) return wrong;
   const index = r.u32(base + Pol.INDEX);
   if (index !== 0 && (index & 7) !== dir) return r.fail(Errno.EINVAL, "Policy index doesn't match direction");
-  return checkType(r) || checkTemplates(r, dir, r.u16(base + Sel.FAMILY));
+  return checkSecCtx(r) || checkType(r) || checkTemplates(r, dir, r.u16(base + Sel.FAMILY));
 }
 
 export function checkDirection(r: Request, dir: number): number {

@@ -9,7 +9,7 @@ import { protoMatches, usesSpi } from '../proto.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, RowBit, SaState } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
-import { copyInfo, writeExtras, writeSa } from '../write-sa.ts';
+import { copyInfo, cpuOf, writeExtras, writeSa } from '../write-sa.ts';
 import { A, checkNewSa } from './sa-check.ts';
 import { constructSa } from './sa-construct.ts';
 import { mergeUpdate } from './sa-update.ts';
@@ -110,6 +110,7 @@ function larvalFor(ns: Namespace, slot: number): number {
     markMask: word(Row.MARK_MASK),
     daddr,
     saddr: address(InfoByte.SADDR),
+    cpu: cpuOf(sad, slot),
   });
 }
 

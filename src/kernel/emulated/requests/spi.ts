@@ -18,7 +18,7 @@ export function allocSpi(r: Request): number {
   const max = r.u32(MAX);
   const proto = r.u8(InfoByte.PROTO);
   if (proto === IpProto.COMP) {
-    if (max > IPCOMP_SPI_MAX) return r.failSince62(Errno.EINVAL, 'SPI is too large for COMP (must be < 0x10000)');
+    if (max > IPCOMP_SPI_MAX) return r.failSince62(Errno.EINVAL, 'IPCOMP SPI must be <= 65535');
   } else if (proto !== IpProto.ESP && proto !== IpProto.AH) {
     return r.failSince62(Errno.EINVAL, 'Invalid protocol, must be one of AH, ESP, IPCOMP');
   }
@@ -40,6 +40,7 @@ export function allocSpi(r: Request): number {
     daddr: r.slice(InfoByte.DADDR, 16),
     saddr: r.slice(InfoByte.SADDR, 16),
     seq: 0,
+    cpu: r.attributes.has(A.SA_PCPU) ? r.attributes.u32(A.SA_PCPU) : undefined,
   };
   const seq = r.u32(4 * Row.ACQ_SEQ);
   let slot = seq === 0 ? NO_SLOT : larvalBySeq(ns, seq, r.mark(), facts.daddr);
