@@ -51,6 +51,7 @@ const THRESHOLDS = AeFlag.RTHR | AeFlag.ETHR;
 const SA_END = NLMSG_HDRLEN + 224;
 const SPI_MIN = NLMSG_HDRLEN + 224;
 const SPI_MAX = NLMSG_HDRLEN + 228;
+const LOWEST_SPI = 0x100;
 /** All SPIs that requests name are below. */
 const RANDOM_SPI_MIN = 0x1000;
 const SA_PROTO = NLMSG_HDRLEN + 76;
@@ -61,6 +62,7 @@ const SA_MODE = NLMSG_HDRLEN + 214;
  * - GETAE for both thresholds, which some `pad64` kernels answer with a BUG when the reply does not fit the room they have reckoned;
  * - NEWSPDINFO with content: the policy tables are then built anew by a kernel thread, and 6.1 has died of it;
  * - OFFLOAD_DEV, as there is no hardware;
+ * - ALLOCSPI for the SPI 0: Linux 6.1.192 gives it out, and hangs when the same larval SA is then given another;
  * - ranges of SPIs that others have, too: what is picked out of one would not be the same;
  * - IPCOMP tunnels, for which the kernel makes SAs of its own.
  */
@@ -75,7 +77,10 @@ export function harmless(datagram: Uint8Array, pad64: boolean): Uint8Array {
     }
     if (type === XfrmMsg.ALLOCSPI && length >= SPI_MAX + 4) {
       const min = view.getUint32(at + SPI_MIN, little);
-      if (min < RANDOM_SPI_MIN && view.getUint32(at + SPI_MAX, little) > min) view.setUint32(at + SPI_MAX, min, little);
+      if (view.getUint32(at + SPI_MAX, little) === 0) {
+        view.setUint32(at + SPI_MIN, LOWEST_SPI, little);
+        view.setUint32(at + SPI_MAX, LOWEST_SPI, little);
+      } else if (min < RANDOM_SPI_MIN && view.getUint32(at + SPI_MAX, little) > min) view.setUint32(at + SPI_MAX, min, little);
     }
     if (type === XfrmMsg.NEWSPDINFO) view.setUint16(at + 4, XfrmMsg.GETSPDINFO, little);
     if (type !== XfrmMsg.NEWSA && type !== XfrmMsg.UPDSA) return;

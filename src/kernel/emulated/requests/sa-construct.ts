@@ -202,8 +202,10 @@ function encodeAuth(
       return r.fail(Errno.EINVAL, 'Invalid length requested for truncated ICV');
     }
     if (truncBits === 0) truncBits = found.truncBits;
-    // Whole bytes count, and none at all is no check value.
-    refused.icv = found.fullBits > 0 && truncBits < 8;
+    // Whole bytes count; none at all is no check value, and with ESN there are four at least (authencesn).
+    const icvBytes = Math.floor(truncBits / 8);
+    const isEsn = (r.u8(InfoByte.FLAGS) & SaFlag.ESN) !== 0;
+    refused.icv = found.fullBits > 0 && icvBytes < (isEsn ? 4 : 1);
     from = truncAt;
     keyFrom = truncAt + ALGO_TRUNC;
   } else if (plainAt >= 0) {
