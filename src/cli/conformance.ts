@@ -13,7 +13,7 @@ interface ConformanceOptions {
 }
 
 /** Scenarios between two lines of progress. */
-const PROGRESS_EVERY = 100;
+const PROGRESS_EVERY = 10;
 
 export function register(program: Command): void {
   program
@@ -46,6 +46,7 @@ async function conformance(paths: string[], options: ConformanceOptions): Promis
   // Loaded when it is needed: its checks of the vectors' form would double the time that any command takes to start.
   const { checkCodec, checkEmulated, checkLinux, VectorError } = await import('../conformance/index.ts');
   const { anyKernel = false } = options;
+  if (anyKernel && options.target !== 'linux') throw usageError('--any-kernel is for --target linux');
   const checks: Record<Target, (path: string) => AsyncIterable<CodecResult | RunReport>> = {
     codec: checkCodec,
     emulated: checkEmulated,

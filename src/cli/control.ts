@@ -80,10 +80,9 @@ function statusText(status: Status): string {
     `  peer      ${peer.name}, ${peer.connected ? `connected, ${peer.role}, term ${peer.term}` : paint('alarm', 'not connected')}`,
     `  SAs       ${sas}, ${installed} in the kernel; ${policies} policies`,
     ...(unseenMs === null ? [] : [`  unseen    ${unseenMs} ms of the active's progress`]),
-    `  counts    ${Object.entries(counts)
-      .map(([name, n]) => `${name} ${n}`)
-      .join(', ')}`,
+    `  counts    ${pairs(counts)}`,
   ];
+  if (status.gateway !== undefined) lines.push(`  packets   ${pairs(status.gateway)}`);
   for (const sa of status.list ?? []) {
     lines.push(
       `  ${sa.daddr} ${sa.spi} oseq ${sa.oseq} seq ${sa.seq} packets ${sa.packets} bytes ${sa.bytes}` +
@@ -93,3 +92,8 @@ function statusText(status: Status): string {
   }
   return lines.join('\n');
 }
+
+const pairs = (counts: Readonly<Record<string, number>>): string =>
+  Object.entries(counts)
+    .map(([name, n]) => `${name} ${n}`)
+    .join(', ');

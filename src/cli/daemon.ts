@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { linuxKernel } from '../kernel/index.ts';
-import { checkHooks, openLog, readConfig, startNode } from '../node/index.ts';
+import { checkHooks, openLog, openMachine, readConfig, startNode } from '../node/index.ts';
 import { doing } from './failure.ts';
 
 export function register(program: Command): void {
@@ -12,7 +11,8 @@ export function register(program: Command): void {
     .addHelpText(
       'after',
       `
-Runs in the foreground, logs JSON lines to standard error, ends on SIGTERM or SIGINT. Needs CAP_NET_ADMIN.
+Runs in the foreground, logs JSON lines to standard error, ends on SIGTERM or SIGINT. Needs CAP_NET_ADMIN
+unless kernel.type is "emulated".
 A node that is active when it ends leaves its SAs as they are; the standby is told nothing and takes over only when promoted.
 
 Example:
@@ -24,12 +24,13 @@ Example:
       };
       const config = await readConfig(options.config);
       await checkHooks(config);
-      const log = await openLog(config);
-      const node = await doing('the node cannot start', startNode(config, linuxKernel(), log, version));
+      const log = await openLog(config.node.name, config.log);
+      await using machine = await doing('the node cannot start', openMachine(config, log));
+      const node = await doing('the node cannot start', startNode(config, machine, log, version));
       const stop = (): void => void node.stop();
       process.once('SIGTERM', stop);
       process.once('SIGINT', stop);
-      await node.stopped;
+      await Promise.race([node.stopped, machine.failed]);
       log.flush();
     });
 }

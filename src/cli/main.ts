@@ -13,6 +13,7 @@ const control: Group = () => import('./control.ts');
 const groups: Readonly<Record<string, Group>> = {
   init: () => import('./init.ts'),
   daemon: () => import('./daemon.ts'),
+  gateway: () => import('./gateway.ts'),
   status: control,
   promote: control,
   demote: control,

@@ -6,7 +6,6 @@ export { type CodecResult, checkCodec } from './codec.ts';
 export { difference } from './difference.ts';
 export { checkEmulated } from './emulated.ts';
 export { checkLinux } from './linux.ts';
-export { linuxTarget } from './linux-target.ts';
 export type { RunReport } from './report.ts';
 export {
   isStream,

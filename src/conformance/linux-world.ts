@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync, writeFileSync } from 'node:fs';
 import { KernelError } from '../kernel/index.ts';
-import { abi, type LinuxSystem } from '../kernel/linux/index.ts';
+import { abi, type LinuxSystem, type ProcessorHold } from '../kernel/linux/index.ts';
 import { hostLittleEndian, NLMSG_HDRLEN } from '../netlink/index.ts';
 import { addressBytes, checked, linkAddress, netlinkAddress, type SocketSpec, udpSocket } from './linux-sockets.ts';
 import { type LinkEnd, linkUp, newAddress, newVeth } from './rtnetlink.ts';
@@ -58,15 +58,15 @@ export class LinuxWorld {
   readonly #system: LinuxSystem;
   readonly #places = new Map<string, Place>();
   readonly #descriptors: number[] = [];
-  readonly #leaveProcessor: () => void;
+  /** The kernel hands frames over per processor: on one they keep their order. */
+  readonly processor: ProcessorHold;
   readonly #counterBytes = Buffer.alloc(COUNTERS_BYTES_MAX);
   #markers = 0;
 
   /** @throws KernelError */
   constructor(system: LinuxSystem, topology: Scenario['topology']) {
     this.#system = system;
-    // The kernel hands frames over per processor: on one they keep their order.
-    this.#leaveProcessor = system.stayOnProcessor();
+    this.processor = system.holdProcessor();
     try {
       for (const name of topology === 'pair' ? (['a', 'b'] as const) : (['a'] as const)) {
         this.#places.set(name, this.#newPlace());
@@ -176,7 +176,7 @@ export class LinuxWorld {
 
   /** Everything in the namespaces ends with the last descriptor. */
   close(): void {
-    this.#leaveProcessor();
+    this.processor.release();
     for (const fd of this.#descriptors.splice(0)) closeSync(fd);
     this.#places.clear();
   }

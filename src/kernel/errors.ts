@@ -10,6 +10,8 @@ export type KernelErrorCode =
   | 'ERR_PERMISSION'
   /** The kernel has no NETLINK_XFRM. */
   | 'ERR_NO_XFRM'
+  /** Nobody answers on the Unix socket of a kernel in another process. */
+  | 'ERR_NO_KERNEL'
   /** The network namespace cannot be entered, or not be left again. */
   | 'ERR_NAMESPACE'
   /** An argument that no kernel could make sense of. */

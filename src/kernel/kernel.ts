@@ -15,10 +15,19 @@ export interface Batch {
   readonly lengths: Uint32Array;
 }
 
+/** An event is charged about 1 KiB: this holds a burst of 100,000 and more, a second or so of a busy gateway. */
+const EVENT_RECEIVE_BUFFER_BYTES = 64 << 20;
+/** Acknowledgements of some thousand requests, or what the kernel prepares ahead of a dump. */
+const REQUEST_RECEIVE_BUFFER_BYTES = 8 << 20;
+
+/** `receiveBufferBytes` of sockets that were opened without it. */
+export const defaultReceiveBuffer = (forEvents: boolean): number =>
+  forEvents ? EVENT_RECEIVE_BUFFER_BYTES : REQUEST_RECEIVE_BUFFER_BYTES;
+
 export interface OpenOptions {
   /** Multicast groups to join (`XfrmGroup`, 1 to 32). None: a socket for requests. */
   groups?: Iterable<number>;
-  /** Receive buffer in bytes; forced beyond `rmem_max` where the kernel allows it. */
+  /** Receive buffer in bytes, else 64 MiB for events and 8 MiB for requests; forced beyond `rmem_max` where the kernel allows it. */
   receiveBufferBytes?: number;
 }
 
@@ -33,10 +42,11 @@ export interface KernelSocket extends AsyncDisposable {
    */
   send(datagram: Uint8Array): void;
   /**
-   * Whoever is to get the datagrams; one handler, which a further call replaces. Datagrams that wait before there is a handler are kept.
+   * Whoever is to get the datagrams; one handler, which a further call replaces. Datagrams that wait while there is no handler are kept,
+   * as far as the receive buffer goes: `receive(undefined)` holds a socket up whose reader does not keep pace.
    * What the handler throws does not end the socket: it is thrown again from a microtask.
    */
-  receive(handler: (batch: Batch) => void): void;
+  receive(handler: ((batch: Batch) => void) | undefined): void;
   /**
    * Hands over, before it returns, what is waiting now. Without it the same happens on the next turn of the event loop. Called from
    * inside the handler it does nothing: the batch is still in use. Throws `KernelError` ERR_CLOSED.
@@ -50,7 +60,9 @@ export interface KernelSocket extends AsyncDisposable {
 }
 
 export interface Kernel {
-  /** For messages and status: 'linux', 'emulated'. */
+  /** For messages and status: 'linux', 'emulated', 'unix'. */
   readonly name: string;
+  /** Another one whenever a kernel starts anew, without its SAs. Absent: that of this machine (/proc/sys/kernel/random/boot_id). */
+  readonly bootId?: string;
   open(options?: OpenOptions): Promise<KernelSocket>;
 }

@@ -1,9 +1,8 @@
 import { access, constants, readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { parse, TomlError } from 'smol-toml';
-import { z } from 'zod';
-import { type Endpoint, pinPattern } from '../link/index.ts';
-import { IpProto, parseAddress } from '../xfrm/index.ts';
+import type { z } from 'zod';
+import { type Config, type GatewayConfig, gatewaySchema, schema } from './config-schema.ts';
 
 /** A configuration that cannot be used; `message` names file, key and remedy. */
 export class ConfigError extends Error {
@@ -11,126 +10,34 @@ export class ConfigError extends Error {
   readonly code = 'ERR_CONFIG';
 }
 
-const endpoint = z.string().transform((text, ctx): Endpoint => {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
-  const host = match?.[1] ?? match?.[2];
-  const port = Number(match?.[3]);
-  if (host === undefined || parseAddress(host) === undefined || port < 1 || port > 65535) {
-    ctx.addIssue({ code: 'custom', message: 'must be ADDRESS:PORT or [IPV6]:PORT' });
-    return z.NEVER;
-  }
-  return { host, port };
-});
-
-const name = z.string().regex(/^[A-Za-z0-9_.-]{1,63}$/, 'must be 1 to 63 letters, digits, dots, dashes or underscores');
-const file = z
-  .string()
-  .min(1)
-  .max(4096)
-  .regex(/^[^\0]*$/, 'must not have a NUL in it');
-const ms = (fallback: number, max = 600_000): z.ZodDefault<z.ZodNumber> =>
-  z.number().int().min(1).max(max).default(fallback);
-const u32 = z.number().int().min(0).max(0xffff_ffff);
-const protocol = z
-  .enum(['esp', 'ah', 'comp'])
-  .transform((text) => IpProto[text.toUpperCase() as 'ESP' | 'AH' | 'COMP']);
-
-/** Every key of the file, with its default. Unknown keys are errors. */
-const schema = z.strictObject({
-  node: z.strictObject({
-    name,
-    cluster: name,
-    state_dir: file,
-    control: file,
-    /** Only for the very first start; afterwards the state directory knows. */
-    initial_role: z.enum(['active', 'standby']),
-  }),
-  link: z.strictObject({
-    listen: endpoint,
-    key: file,
-    cert: file,
-    ping_ms: ms(100, 10_000),
-    /** The other node counts as gone when nothing has come from it for so long. */
-    timeout_ms: ms(2_000, 60_000),
-    /** Counters that move within this time go out together. */
-    flush_ms: ms(5, 1_000),
-  }),
-  peer: z.strictObject({
-    name,
-    address: endpoint,
-    pin: z.string().regex(pinPattern, 'must be "sha256:" and 43 characters, as "xfrmsync init" prints it'),
-  }),
-  replicate: z
-    .strictObject({
-      protocols: z.array(protocol).min(1).prefault(['esp', 'ah']),
-      policies: z.boolean().default(true),
-      reqids: z.array(u32).max(65_536).default([]),
-      if_ids: z.array(u32).max(65_536).default([]),
-      install: z.enum(['immediate', 'takeover']).default('immediate'),
-      /** How often a standby writes counters that moved to its kernel. */
-      apply_ms: ms(100, 10_000),
-    })
-    .prefault({}),
-  takeover: z
-    .strictObject({
-      inbound: z.enum(['strict', 'window']).default('strict'),
-      rate_max_pps: z.number().int().min(1).max(1_000_000_000).default(1_000_000),
-      rate_floor_pps: z.number().int().min(0).max(1_000_000_000).default(10),
-      drain_ms: ms(50, 10_000),
-      drain_max_ms: ms(1_000, 60_000),
-      handover_timeout_ms: ms(15_000),
-    })
-    .prefault({}),
-  hooks: z
-    .strictObject({
-      /** Runs on the node that becomes active: take the shared addresses. */
-      claim: file.optional(),
-      /** Runs on the node that stops being active: give them up. */
-      release: file.optional(),
-      timeout_ms: ms(10_000),
-    })
-    .prefault({}),
-  kernel: z
-    .strictObject({
-      receive_buffer_bytes: z
-        .number()
-        .int()
-        .min(4096)
-        .max(1 << 30)
-        .default(64 << 20),
-    })
-    .prefault({}),
-  log: z
-    .strictObject({
-      level: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
-      /** Without it: standard error. */
-      file: file.optional(),
-    })
-    .prefault({}),
-});
-
-export type Config = z.output<typeof schema>;
-
 const CONFIG_BYTES_MAX = 1 << 20;
 
-/** Reads and checks a configuration file; relative paths in it start at its folder. @throws ConfigError */
+/** Reads and checks the configuration of a node; relative paths in it start at its folder. @throws ConfigError */
 export async function readConfig(path: string): Promise<Config> {
-  let text: string;
+  return parseConfig(await textOf(path, '; "xfrmsync init" writes one'), path);
+}
+
+/** The same for a gateway without a partner. @throws ConfigError */
+export async function readGatewayConfig(path: string): Promise<GatewayConfig> {
+  const config = checked(gatewaySchema, await textOf(path, ''), path);
+  checkKernel(config, path);
+  return { ...config, ...fromFolderOf(path, config) };
+}
+
+async function textOf(path: string, whereFrom: string): Promise<string> {
   try {
     const { size } = await stat(path);
     if (size > CONFIG_BYTES_MAX) throw new ConfigError(`${path} has ${size} bytes: that is no configuration file`);
-    text = await readFile(path, 'utf8');
+    return await readFile(path, 'utf8');
   } catch (error) {
     if (error instanceof ConfigError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
-    const hint =
-      code === 'ENOENT' ? '; "xfrmsync init" writes one' : code === 'EACCES' ? '; run as the user that owns it' : '';
+    const hint = code === 'ENOENT' ? whereFrom : code === 'EACCES' ? '; run as the user that owns it' : '';
     throw new ConfigError(`cannot read the configuration ${path}: ${message}${hint}`, { cause: error });
   }
-  return parseConfig(text, path);
 }
 
-export function parseConfig(text: string, path: string): Config {
+function checked<T extends z.ZodType>(type: T, text: string, path: string): z.output<T> {
   let raw: unknown;
   try {
     raw = parse(text);
@@ -138,23 +45,48 @@ export function parseConfig(text: string, path: string): Config {
     if (!(error instanceof TomlError)) throw error;
     throw new ConfigError(`${path}:${error.line}:${error.column}: ${error.message.split('\n')[0]}`);
   }
-  const result = schema.safeParse(raw, { error: wording });
+  const result = type.safeParse(raw, { error: wording });
   if (!result.success) throw new ConfigError(`${path}: ${result.error.issues.map(issueText).join('; ')}`);
-  const config = result.data;
+  return result.data;
+}
+
+export function parseConfig(text: string, path: string): Config {
+  const config = checked(schema, text, path);
   if (config.node.name === config.peer.name) throw new ConfigError(`${path}: peer.name must differ from node.name`);
   if (config.link.timeout_ms < 2 * config.link.ping_ms)
     throw new ConfigError(
       `${path}: link.timeout_ms must be at least twice link.ping_ms, or a node that is there counts as gone`,
     );
-  const base = dirname(resolve(path));
-  const at = (p: string): string => resolve(base, p);
+  checkKernel(config, path);
+  const at = (p: string): string => resolve(dirname(resolve(path)), p);
   const { claim, release } = config.hooks;
   return {
     ...config,
+    ...fromFolderOf(path, config),
     node: { ...config.node, state_dir: at(config.node.state_dir), control: at(config.node.control) },
     link: { ...config.link, key: at(config.link.key), cert: at(config.link.cert) },
     hooks: { ...config.hooks, ...(claim ? { claim: at(claim) } : {}), ...(release ? { release: at(release) } : {}) },
-    log: { ...config.log, ...(config.log.file ? { file: at(config.log.file) } : {}) },
+  };
+}
+
+type Machinery = Pick<Config, 'kernel' | 'gateway' | 'log'>;
+
+/** What only the emulated kernel has. */
+function checkKernel({ kernel, gateway }: Machinery, path: string): void {
+  if (kernel.type === 'emulated') return;
+  const wrong = [
+    ...(['release', 'socket'] as const).flatMap((key) => (kernel[key] === undefined ? [] : [`kernel.${key}`])),
+    ...(gateway === undefined ? [] : ['gateway']),
+  ];
+  if (wrong.length > 0) throw new ConfigError(`${path}: ${wrong.join(', ')} needs kernel.type = "emulated"`);
+}
+
+/** The files of both kinds of configuration. */
+function fromFolderOf(path: string, { kernel, log }: Machinery): Pick<Config, 'kernel' | 'log'> {
+  const at = (p: string): string => resolve(dirname(resolve(path)), p);
+  return {
+    kernel: { ...kernel, ...(kernel.socket ? { socket: at(kernel.socket) } : {}) },
+    log: { ...log, ...(log.file ? { file: at(log.file) } : {}) },
   };
 }
 

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
-import type { Config } from './config.ts';
+import type { Config } from './config-schema.ts';
 
 /** What a program says on standard error is kept up to here; the last line of it is shown. */
 const OUTPUT_MAX = 16 * 1024;

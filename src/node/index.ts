@@ -1,5 +1,5 @@
 /** The daemon: configuration, life, wiring of the rooms, control socket. */
-export { ConfigError, checkHooks, readConfig } from './config.ts';
+export { ConfigError, checkHooks, readConfig, readGatewayConfig } from './config.ts';
 export { callControl } from './control-client.ts';
 export type { ControlRequest } from './control-protocol.ts';
 export type { Status } from './status.ts';
@@ -11,6 +11,9 @@ export const initPair: InitPair = async (options) => (await import('./init.ts'))
 
 type StartNode = typeof import('./node.ts').startNode;
 export const startNode: StartNode = async (...of) => (await import('./node.ts')).startNode(...of);
+
+type OpenMachine = typeof import('./machine.ts').openMachine;
+export const openMachine: OpenMachine = async (...of) => (await import('./machine.ts')).openMachine(...of);
 
 type OpenLog = typeof import('./log.ts').openLog;
 export const openLog = async (...of: Parameters<OpenLog>): Promise<ReturnType<OpenLog>> =>

@@ -1,7 +1,7 @@
 import { mkdirSync, openSync, write, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type DestinationStream, type Logger, pino } from 'pino';
-import type { Config } from './config.ts';
+import type { Config } from './config-schema.ts';
 
 /** Keys have no business in a log; should one ever get near it, it is not written (S6). */
 const redact = {
@@ -16,9 +16,8 @@ const WAITING_MAX = 1 << 20;
  * JSON lines to standard error or to a file. A log that cannot be written (a full disk) is said once on standard error and never
  * stops the node, nor does a slow disk hold it up.
  */
-export function openLog(config: Config): Logger {
-  const { level, file } = config.log;
-  const base = { node: config.node.name };
+export function openLog(name: string, { level, file }: Config['log']): Logger {
+  const base = { node: name };
   const options = { level, redact, base, timestamp: pino.stdTimeFunctions.isoTime };
   return pino(options, file === undefined ? standardError : new LogFile(file));
 }

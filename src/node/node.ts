@@ -3,15 +3,18 @@ import { performance } from 'node:perf_hooks';
 import { setImmediate, setTimeout as setTimer } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { XfrmClient } from '../client/index.ts';
+import type { Gateway } from '../gateway/index.ts';
 import type { Batch, Kernel, KernelSocket } from '../kernel/index.ts';
 import { Link, readIdentity } from '../link/index.ts';
 import { DecodeError, forEachMessage, hostLittleEndian } from '../netlink/index.ts';
 import { type Effect, Replica, type ReplicaSettings, type TakeoverReport, type Write } from '../replica/index.ts';
 import { readBootId, roleStore } from '../role/index.ts';
 import { AeventCursor, decodeMessage, parseAddress, XfrmGroup, XfrmMsg } from '../xfrm/index.ts';
-import type { Config } from './config.ts';
-import { type ControlHandler, type ControlServer, openControl } from './control-server.ts';
+import type { Config } from './config-schema.ts';
+import { type ControlHandler, openControl } from './control-server.ts';
 import { runHook } from './hooks.ts';
+import type { Machine } from './machine.ts';
+import type { PrivateSocket } from './private-socket.ts';
 import { statusOf } from './status.ts';
 
 /** A node that runs; `stopped` settles when it has stopped, with an error if it did not stop because it was told to. */
@@ -29,8 +32,8 @@ const WRITES_MAX = 512;
 const EFFECTS_MAX = 4_096;
 
 /** Starts a node: everything is open and the kernel has been read when it returns. */
-export async function startNode(config: Config, kernel: Kernel, log: Logger, version: string): Promise<RunningNode> {
-  const node = new Node(config, kernel, log, version);
+export async function startNode(config: Config, machine: Machine, log: Logger, version: string): Promise<RunningNode> {
+  const node = new Node(config, machine, log, version);
   try {
     await node.start();
   } catch (error) {
@@ -47,6 +50,7 @@ class Node implements RunningNode {
   readonly stopped: Promise<void>;
   readonly #config: Config;
   readonly #kernel: Kernel;
+  readonly #gateway: Gateway | undefined;
   readonly #log: Logger;
   readonly #replica: Replica;
   readonly #cursor = new AeventCursor();
@@ -54,7 +58,7 @@ class Node implements RunningNode {
   #client!: XfrmClient;
   #events!: KernelSocket;
   #link!: Link;
-  #control: ControlServer | undefined;
+  #control: PrivateSocket | undefined;
   #store!: ReturnType<typeof roleStore>;
   #downReason = '';
   #hooks: Promise<void> = Promise.resolve();
@@ -71,9 +75,10 @@ class Node implements RunningNode {
   #thresholdsRead = 0;
   #stopping = false;
 
-  constructor(config: Config, kernel: Kernel, log: Logger, version: string) {
+  constructor(config: Config, { kernel, gateway }: Machine, log: Logger, version: string) {
     this.#config = config;
     this.#kernel = kernel;
+    this.#gateway = gateway;
     this.#log = log;
     this.#replica = new Replica(replicaSettings(config, version));
     let settle: { resolve: () => void; reject: (error: Error) => void } | undefined;
@@ -87,7 +92,7 @@ class Node implements RunningNode {
   async start(): Promise<void> {
     const { node, link, peer, kernel } = this.#config;
     await mkdir(node.state_dir, { recursive: true, mode: 0o700 });
-    const bootId = await readBootId();
+    const bootId = this.#kernel.bootId ?? (await readBootId());
     this.#store = roleStore(node.state_dir, bootId);
     const saved = await this.#store.load();
     const identity = await readIdentity(link.key, link.cert);
@@ -226,7 +231,13 @@ class Node implements RunningNode {
     const nowMs = performance.now();
     switch (request.command) {
       case 'status': {
-        const about = { kernel: this.#kernel.name, peerName: this.#config.peer.name, nowMs, sas: request.sas };
+        const about = {
+          kernel: this.#kernel.name,
+          peerName: this.#config.peer.name,
+          nowMs,
+          sas: request.sas,
+          gateway: this.#gateway?.counts,
+        };
         return { ok: true, result: statusOf(this.#replica.state, about) };
       }
       case 'resync':
@@ -349,8 +360,13 @@ class Node implements RunningNode {
   #runHook(name: 'claim' | 'release'): void {
     const { term } = this.#replica.state;
     this.#hooks = this.#hooks
-      .then(() => runHook(this.#config, name, term))
-      .then((failure) => this.#input(() => this.#replica.onHook(name, failure)))
+      .then(async () => {
+        if (name === 'release') this.#gateway?.release();
+        const failure = await runHook(this.#config, name, term);
+        // The addresses are here: the gateway goes on where the other one stopped.
+        if (name === 'claim') this.#gateway?.start();
+        this.#input(() => this.#replica.onHook(name, failure));
+      })
       .catch((error) => this.#fail(error as Error));
   }
 

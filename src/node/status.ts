@@ -1,3 +1,4 @@
+import type { GatewayCounts } from '../gateway/index.ts';
 import { packetsPerSecond, type State } from '../replica/index.ts';
 import { formatAddress, formatSpi } from '../xfrm/index.ts';
 
@@ -19,6 +20,8 @@ export interface Status {
   /** Standby: for how long nothing is known of the active. What a takeover now would have to assume it sent meanwhile. */
   readonly unseenMs: number | null;
   readonly counts: State['counts'];
+  /** What became of the packets of the user-space gateway, by verdict; absent where the kernel forwards. */
+  readonly gateway?: GatewayCounts;
   readonly list?: readonly SaStatus[];
 }
 
@@ -37,7 +40,13 @@ interface SaStatus {
 
 export function statusOf(
   state: State,
-  about: { readonly kernel: string; readonly peerName: string; readonly nowMs: number; readonly sas: boolean },
+  about: {
+    readonly kernel: string;
+    readonly peerName: string;
+    readonly nowMs: number;
+    readonly sas: boolean;
+    readonly gateway?: GatewayCounts | undefined;
+  },
 ): Status {
   const { settings, role, term, phase, complete, peer, provenMs, counts } = state;
   const records = [...state.sas];
@@ -72,6 +81,7 @@ export function statusOf(
     policies: state.policies.size,
     unseenMs: role === 'standby' && provenMs !== undefined ? Math.round(about.nowMs - provenMs) : null,
     counts,
+    ...(about.gateway === undefined ? {} : { gateway: about.gateway }),
     ...(about.sas ? { list } : {}),
   };
 }

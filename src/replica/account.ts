@@ -23,16 +23,16 @@ import { type State, write } from './state.ts';
 export function adopt(s: State, reading: Reading, nowMs: number): void {
   const gone = new Set(s.sas);
   for (const sa of reading.sas) {
-    const record = s.goneMeanwhile.has(saKey(saIdOf(sa))) ? undefined : putSa(s, sa, nowMs);
+    const record = s.isGoneMeanwhile(saKey(saIdOf(sa))) ? undefined : putSa(s, sa, nowMs);
     if (record) gone.delete(record);
   }
-  for (const record of gone) if (!s.newMeanwhile.has(saKey(record.id))) drop(s, record);
+  for (const record of gone) if (!s.isNewMeanwhile(saKey(record.id))) drop(s, record);
   const gonePolicies = new Set(s.policies.keys());
   for (const policy of reading.policies) {
     const key = policyKey(policy);
-    if (!s.goneMeanwhile.has(key) && putPolicy(s, policy)) gonePolicies.delete(key);
+    if (!s.isGoneMeanwhile(key) && putPolicy(s, policy)) gonePolicies.delete(key);
   }
-  for (const key of gonePolicies) if (!s.newMeanwhile.has(key)) dropPolicy(s, key);
+  for (const key of gonePolicies) if (!s.isNewMeanwhile(key)) dropPolicy(s, key);
 }
 
 /** Counters of SAs moved: every NEWAE of a datagram. The hot path of an active node. */

@@ -30,6 +30,14 @@ export interface Position {
   readonly exhausted: boolean;
 }
 
+/** T is read in whole units of this. */
+const TIMER_UNIT_MS = 100;
+/** The kernel's timers come up to 8 in 63 jiffies late, and a jiffy (kernel/time/timer.c:calc_index). */
+const TIMER_LATE = 1 / 7;
+
+/** When the timer of an SA has surely run that reads as `timerMs`. */
+const latestMs = (timerMs: number): number => (timerMs + TIMER_UNIT_MS) * (1 + TIMER_LATE);
+
 /** An SA and where it stands. */
 type Stated = Pick<SaRecord, 'sa' | 'counters'>;
 
@@ -48,10 +56,11 @@ export function takeoverPosition(record: SaRecord, settings: PlanSettings, unsee
   const { rateMaxPps, rateFloorPps, inbound } = settings;
   /** U: what the kernel had not announced yet, and what came after the last that is known. `carried`: packets in a time, at the most. */
   const unseen = (carried: (ms: number) => number): number => {
-    // At any instant the kernel has announced all but N - 1 packets, and all but what came within T (xfrm_replay_notify).
+    // At any instant the kernel has announced all but N - 1 packets, and all but what came since the timer had to run
+    // (xfrm_replay_notify).
     const held = Math.min(
       n > 0 ? n - 1 : Number.POSITIVE_INFINITY,
-      timerMs > 0 ? carried(timerMs) : Number.POSITIVE_INFINITY,
+      timerMs > 0 ? carried(latestMs(timerMs)) : Number.POSITIVE_INFINITY,
     );
     return Math.ceil((Number.isFinite(held) ? held : carried(unseenMs)) + carried(unseenMs));
   };

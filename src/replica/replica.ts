@@ -112,6 +112,7 @@ export class Replica {
     if (s.role !== 'active') return;
     s.log('warn', 'events of the kernel were lost (receive buffer overrun): reading all SAs anew');
     this.resync();
+    s.lostMeanwhile = true;
   }
 
   onRead(purpose: ReadPurpose, reading: Reading, nowMs: number): void {
@@ -150,7 +151,7 @@ export class Replica {
     const record = s.sas.byHandle(handle);
     // While SAs are being opened nothing may park them again.
     if (s.role === 'standby' && record !== undefined && s.phase !== 'takingOver') onCollision(s, record, sa);
-    else if (s.role === 'active' && sa !== undefined && !s.goneMeanwhile.has(saKey(saIdOf(sa)))) putSa(s, sa, nowMs);
+    else if (s.role === 'active' && sa !== undefined && !s.isGoneMeanwhile(saKey(saIdOf(sa)))) putSa(s, sa, nowMs);
     s.readDone();
   }
 

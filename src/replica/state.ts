@@ -112,6 +112,10 @@ export class State {
   readsPending = 0;
   readonly goneMeanwhile = new Set<string>();
   readonly newMeanwhile = new Set<string>();
+  /** Events were lost while readings were under way: what was said meanwhile can be older than what was read. */
+  lostMeanwhile = false;
+  /** A reading was not followed because of what events said meanwhile. */
+  doubted = false;
 
   constructor(settings: ReplicaSettings) {
     this.settings = settings;
@@ -142,6 +146,27 @@ export class State {
     if (--this.readsPending > 0) return;
     this.goneMeanwhile.clear();
     this.newMeanwhile.clear();
+    // An SA that came back, or went, with the lost events: only a reading that begins now can tell.
+    const again = this.lostMeanwhile && this.doubted;
+    this.lostMeanwhile = false;
+    this.doubted = false;
+    if (again && this.role === 'active') this.read('resync');
+  }
+
+  /** Whether events said that this is gone, whatever a reading has. */
+  isGoneMeanwhile(key: string): boolean {
+    return this.#noted(this.goneMeanwhile, key);
+  }
+
+  /** Whether events said that this is there, though a reading does not have it. */
+  isNewMeanwhile(key: string): boolean {
+    return this.#noted(this.newMeanwhile, key);
+  }
+
+  #noted(keys: ReadonlySet<string>, key: string): boolean {
+    const noted = keys.has(key);
+    this.doubted ||= noted;
+    return noted;
   }
 
   /** An event said that something is there, or gone. */

@@ -80,6 +80,7 @@ const rows: readonly (readonly [what: string, args: readonly string[], line: Reg
   ['garbage file', ['decode', '@/garbage'], /garbage: byte 0: not a netlink message/],
   ['file to decode missing', ['decode', '@/none'], /cannot read .*: ENOENT/],
   ['hex and file', ['decode', '--hex', '00', '@/garbage'], /exclude each other/],
+  ['option of another target', ['conformance', '--any-kernel', '@/none'], /--any-kernel is for --target linux/],
   ['vectors missing', ['conformance', '@/none'], /ENOENT/],
 ];
 

@@ -80,7 +80,8 @@ export function harmless(datagram: Uint8Array, pad64: boolean): Uint8Array {
       if (view.getUint32(at + SPI_MAX, little) === 0) {
         view.setUint32(at + SPI_MIN, LOWEST_SPI, little);
         view.setUint32(at + SPI_MAX, LOWEST_SPI, little);
-      } else if (min < RANDOM_SPI_MIN && view.getUint32(at + SPI_MAX, little) > min) view.setUint32(at + SPI_MAX, min, little);
+      } else if (min < RANDOM_SPI_MIN && view.getUint32(at + SPI_MAX, little) > min)
+        view.setUint32(at + SPI_MAX, min, little);
     }
     if (type === XfrmMsg.NEWSPDINFO) view.setUint16(at + 4, XfrmMsg.GETSPDINFO, little);
     if (type !== XfrmMsg.NEWSA && type !== XfrmMsg.UPDSA) return;

@@ -2,28 +2,50 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { recordedMessages } from './corpus.ts';
 import { checkDecode } from './decode.ts';
+import { fuzzEngine } from './engine.ts';
 import { mutated } from './mutate.ts';
 import { randomOf } from './random.ts';
 
-/** The long form: `npm run fuzz -- --inputs 1000000 --seed 1`. Ends at the first input that breaks a property, with status 1. */
+/**
+ * The long form: `npm run fuzz -- --inputs 1000000 --seed 1`, for the engine with `--target engine`. Ends at the first input that breaks a
+ * property, with status 1.
+ */
 
 const PROGRESS_MS = 1000;
 
 const { values } = parseArgs({
-  options: { inputs: { type: 'string', default: '1000000' }, seed: { type: 'string', default: '1' } },
+  options: {
+    inputs: { type: 'string', default: '1000000' },
+    seed: { type: 'string', default: '1' },
+    target: { type: 'string', default: 'codec' },
+  },
 });
+const { target } = values;
 const inputs = Number(values.inputs);
 const seed = Number(values.seed);
-if (!Number.isSafeInteger(inputs) || inputs < 1 || !Number.isSafeInteger(seed)) {
-  console.error('usage: npm run fuzz -- [--inputs N] [--seed N]');
+if (
+  !Number.isSafeInteger(inputs) ||
+  inputs < 1 ||
+  !Number.isSafeInteger(seed) ||
+  !['codec', 'engine'].includes(target)
+) {
+  console.error('usage: npm run fuzz -- [--inputs N] [--seed N] [--target codec|engine]');
   process.exit(2);
 }
 
 const corpus = recordedMessages(join(import.meta.dirname, '../../../test/vectors'));
-const outcomes: Record<string, number> = {};
+let outcomes: Record<string, number> = {};
 const start = Date.now();
+if (target === 'engine') {
+  try {
+    outcomes = fuzzEngine(corpus, seed, inputs);
+  } catch (error) {
+    console.error(error);
+    process.exit(1);
+  }
+}
 let shown = start;
-for (let i = 0; i < inputs; i++) {
+for (let i = 0; target === 'codec' && i < inputs; i++) {
   const bytes = mutated(corpus, randomOf(seed, i));
   try {
     const outcome = checkDecode(bytes);

@@ -98,7 +98,13 @@ const repository = fileURLToPath(new URL('../..', import.meta.url));
 export async function newProgram(options: { koffi: boolean }): Promise<Program> {
   const directory = await mkdtemp(join(tmpdir(), 'xfrmsync-kernel-'));
   await writeFile(join(directory, 'package.json'), '{ "type": "module" }');
-  await transpile(join(repository, 'src/kernel'), join(directory, 'kernel'), ['errors.ts', 'index.ts', 'kernel.ts']);
+  await transpile(join(repository, 'src/kernel'), join(directory, 'kernel'), [
+    'datagrams.ts',
+    'errors.ts',
+    'index.ts',
+    'kernel.ts',
+  ]);
+  await transpile(join(repository, 'src/kernel/unix'), join(directory, 'kernel/unix'));
   await transpile(join(repository, 'src/kernel/linux'), join(directory, 'kernel/linux'));
   await transpile(join(repository, 'test/kernel'), directory, ['messages.ts']);
   if (options.koffi) await symlink(join(repository, 'node_modules'), join(directory, 'node_modules'));

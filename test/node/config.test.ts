@@ -2,7 +2,7 @@ import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ConfigError, checkHooks, readConfig } from '../../src/node/index.ts';
+import { ConfigError, checkHooks, readConfig, readGatewayConfig } from '../../src/node/index.ts';
 
 const PIN = `sha256:${'A'.repeat(43)}`;
 const smallest = `
@@ -49,6 +49,43 @@ async function complaint(text: string): Promise<string> {
 }
 
 describe('a configuration', () => {
+  it('may ask for the emulated kernel', async () => {
+    const { kernel } = await read(`${smallest}[kernel]\ntype = "emulated"\nrelease = "6.12.117"\nsocket = "k.sock"\n`);
+    expect(kernel).toMatchObject({ type: 'emulated', release: '6.12.117', socket: join(directory, 'k.sock') });
+    expect(await complaint(`${smallest}[kernel]\nsocket = "k.sock"\n`)).toContain('kernel.socket');
+    expect(await complaint(`${smallest}[kernel]\ntype = "emulated"\nrelease = "six"\n`)).toContain('kernel.release');
+  });
+
+  it('may have a user-space gateway', async () => {
+    const gateway = `
+[gateway]
+listen = "127.0.0.1:4500"
+addresses = ["198.51.100.1"]
+partner = { outside = "127.0.0.1:4501" }
+[[gateway.remotes]]
+address = "198.51.100.9"
+at = "127.0.0.1:4502"
+`;
+    const inside = '[gateway.inside]\ntun = "esp0"\n';
+    const emulated = '[kernel]\ntype = "emulated"\n';
+    const config = await read(smallest + emulated + gateway + inside);
+    expect(config.gateway).toEqual({
+      listen: { host: '127.0.0.1', port: 4500 },
+      addresses: ['198.51.100.1'],
+      partner: { outside: { host: '127.0.0.1', port: 4501 } },
+      remotes: [{ address: '198.51.100.9', at: { host: '127.0.0.1', port: 4502 } }],
+      inside: { tun: 'esp0' },
+    });
+    await writeFile(file, gateway + inside);
+    expect(await readGatewayConfig(file)).toMatchObject({ kernel: { type: 'emulated' }, log: { level: 'info' } });
+    expect(await complaint(smallest + gateway + inside)).toContain('gateway needs kernel.type = "emulated"');
+    const both = '[gateway.inside]\ntun = "esp0"\nlisten = "127.0.0.1:1"\n';
+    expect(await complaint(smallest + emulated + gateway + both)).toContain('gateway.inside: must have either tun');
+    expect(await complaint(smallest + emulated + gateway.replace('198.51.100.9', 'x') + inside)).toContain(
+      'gateway.remotes.0.address',
+    );
+  });
+
   it('needs little; everything else has a default, and paths start at the file', async () => {
     expect(await read(smallest)).toEqual({
       node: {
@@ -77,7 +114,7 @@ describe('a configuration', () => {
         handover_timeout_ms: 15_000,
       },
       hooks: { timeout_ms: 10_000 },
-      kernel: { receive_buffer_bytes: 64 << 20 },
+      kernel: { type: 'linux', receive_buffer_bytes: 64 << 20 },
       log: { level: 'info' },
     });
   });

@@ -5,12 +5,13 @@ import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type ControlHandler, type ControlServer, openControl } from '../../src/node/control-server.ts';
+import { type ControlHandler, openControl } from '../../src/node/control-server.ts';
 import { callControl } from '../../src/node/index.ts';
+import type { PrivateSocket } from '../../src/node/private-socket.ts';
 
 let directory = '';
 let path = '';
-let server: ControlServer | undefined;
+let server: PrivateSocket | undefined;
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'xfrmsync-control-'));
   path = join(directory, 'x', 'control.sock');

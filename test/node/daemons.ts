@@ -8,6 +8,10 @@ import { freePort } from '../link/peers.ts';
 
 /** Real nodes over loopback TLS, on any kernel. */
 
+/** More than a busy machine takes for anything that these tests wait for. */
+const WAIT_MS = 60_000;
+/** For tests with these nodes: longer than any wait in them. */
+export const TEST_TIMEOUT_MS = 2 * WAIT_MS;
 /** Asking often enough to be quick, seldom enough to leave the processor to the daemons. */
 const ASK_MS = 10;
 
@@ -58,7 +62,7 @@ export class Cluster implements AsyncDisposable {
     const config = await readConfig(this.file(name));
     await checkHooks(config);
     const log = pino({ level: 'debug' }, { write: (line) => void this.lines[name].push(JSON.parse(line)) });
-    this.nodes[name] = await startNode(config, kernel, log, '0.0.0');
+    this.nodes[name] = await startNode(config, { kernel }, log, '0.0.0');
   }
 
   async stop(name: 'a' | 'b'): Promise<void> {
@@ -75,16 +79,29 @@ export class Cluster implements AsyncDisposable {
   }
 
   async until(name: 'a' | 'b', right: (status: Status) => boolean): Promise<Status> {
-    for (;;) {
-      const status = await this.status(name);
-      if (right(status)) return status;
-      await new Promise((resolve) => setTimeout(resolve, ASK_MS));
-    }
+    let status: Status | undefined;
+    await this.when(
+      async () => {
+        status = await this.status(name);
+        return right(status);
+      },
+      () => `${name} does not become what it should: ${JSON.stringify(status)}`,
+    );
+    return status as unknown as Status;
   }
 
-  /** Until the condition holds; the test's own time-out bounds it. */
-  async when(right: () => boolean): Promise<void> {
-    while (!right()) await new Promise((resolve) => setTimeout(resolve, ASK_MS));
+  /** Until the condition holds. Gives up before the test's own time-out, which would leave the nodes running. */
+  async when(right: () => boolean | Promise<boolean>, what: () => string = () => `not so: ${right}`): Promise<void> {
+    const deadline = performance.now() + WAIT_MS;
+    while (!(await right())) {
+      if (performance.now() > deadline) {
+        const lines = (['a', 'b'] as const).map((name) =>
+          this.lines[name].map(({ msg }) => `${name}: ${msg}`).join('\n'),
+        );
+        throw new Error([`after ${WAIT_MS} ms ${what()}`, ...lines].join('\n'));
+      }
+      await new Promise((resolve) => setTimeout(resolve, ASK_MS));
+    }
   }
 
   said(name: 'a' | 'b', text: string): string[] {

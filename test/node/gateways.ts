@@ -17,8 +17,15 @@ export const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.
 const addresses = { a: '10.255.77.1', b: '10.255.77.2' };
 const PORT = 4510;
 const run = promisify(execFile);
+/** A program has little of a busy machine, and starting Node.js takes most of what a test takes. */
+const WAIT_MS = 60_000;
+/** Quick enough to wait for, seldom enough to leave the processor to the daemons. */
+const ASK_MS = 50;
+/** For tests with these programs: longer than any wait in them. */
+export const TEST_TIMEOUT_MS = 2 * WAIT_MS;
 
 interface Daemon {
+  readonly name: Name;
   readonly child: ChildProcess;
   /** All of its standard error so far. */
   readonly stderr: () => string;
@@ -62,7 +69,6 @@ export class Gateways implements AsyncDisposable {
     try {
       const nodes = names.map((name) => ({ name, address: addresses[name] }));
       await initPair({ directory, cluster: 'test', nodes, port: PORT });
-      for (const name of names) await gateways.edit(name, '[link]', '[link]\nping_ms = 50\ntimeout_ms = 500');
       const [pid] = /\d+/.exec(gateways.namespaces.b.path) as RegExpExecArray;
       await gateways.ip('a', 'link', 'add', 'sync0', 'type', 'veth', 'peer', 'name', 'sync0', 'netns', pid as string);
       for (const name of names) {
@@ -108,7 +114,7 @@ export class Gateways implements AsyncDisposable {
       text += piece.toString();
     });
     const ended = once(child, 'close') as Daemon['ended'];
-    const started = { child, stderr: () => text, ended };
+    const started = { name, child, stderr: () => text, ended };
     this.daemons.push(started);
     return started;
   }
@@ -118,12 +124,22 @@ export class Gateways implements AsyncDisposable {
     return asked.catch(() => undefined) as Promise<Status | undefined>;
   }
 
+  /** Gives up with all that is known, when the time is up or the daemon has ended. */
   async until(name: Name, right: (status: Status) => boolean): Promise<Status> {
-    for (;;) {
-      const status = await this.status(name);
-      if (status !== undefined && right(status)) return status;
-      await sleep(20);
-    }
+    let status: Status | undefined;
+    const daemon = this.daemons.findLast((one) => one.name === name);
+    await when(
+      async () => {
+        status = await this.status(name);
+        if (status === undefined && daemon !== undefined && hasEnded(daemon)) throw new Error(`${name} has ended`);
+        return status !== undefined && right(status);
+      },
+      () => `${name} answers ${JSON.stringify(status)}`,
+    ).catch((cause: Error) => {
+      const said = this.daemons.map((one) => `${one.name} said:\n${one.stderr()}`);
+      throw new Error([cause.message, ...said].join('\n'), { cause });
+    });
+    return status as unknown as Status;
   }
 
   command(name: Name, ...args: string[]): Promise<Outcome> {
@@ -138,9 +154,18 @@ export class Gateways implements AsyncDisposable {
   }
 }
 
-/** Until the condition holds; the test's own time-out bounds it. */
-export async function when(right: () => boolean): Promise<void> {
-  while (!right()) await sleep(10);
+const hasEnded = ({ child }: Daemon): boolean => child.exitCode !== null || child.signalCode !== null;
+
+/** Until the condition holds. Gives up before the test's own time-out, so that what the test has started is ended. */
+export async function when(
+  right: () => boolean | Promise<boolean>,
+  what: () => string = () => `not so: ${right}`,
+): Promise<void> {
+  const deadline = performance.now() + WAIT_MS;
+  while (!(await right())) {
+    if (performance.now() > deadline) throw new Error(`after ${WAIT_MS} ms: ${what()}`);
+    await sleep(ASK_MS);
+  }
 }
 
 /** Texts of the JSON lines of a log. */

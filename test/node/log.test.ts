@@ -16,11 +16,11 @@ afterEach(() => rm(directory, { recursive: true }));
 
 /** A process of its own: what goes to standard error is part of the matter. Prints its memory when it is done. */
 async function logging(file: string | undefined, lines: number) {
-  const config = { node: { name: 'a' }, log: { level: 'info', ...(file ? { file } : {}) } };
+  const settings = { level: 'info', ...(file ? { file } : {}) };
   const program = `
     import { openLog } from ${JSON.stringify(openLog)};
     import { setImmediate } from 'node:timers/promises';
-    const log = openLog(${JSON.stringify(config)});
+    const log = openLog('a', ${JSON.stringify(settings)});
     await setImmediate();
     for (let i = 0; i < ${lines}; i++) {
       log.info({ i, key: 'c0ffee', algAead: { key: 'c0ffee' } }, 'x'.repeat(200));

@@ -1,13 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { expect, it } from 'vitest';
+import { expect, it, vi } from 'vitest';
 import { XfrmClient } from '../../src/client/index.ts';
 import { linuxKernel } from '../../src/kernel/index.ts';
 import type { Status } from '../../src/node/index.ts';
 import { describeNative, type Namespace, newNamespace } from '../kernel/native.ts';
 import { policy } from '../replica/sas.ts';
-import { Cluster } from './daemons.ts';
+import { Cluster, TEST_TIMEOUT_MS } from './daemons.ts';
+
+vi.setConfig({ testTimeout: TEST_TIMEOUT_MS });
 
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
@@ -39,16 +41,16 @@ describeNative('two nodes on this kernel', () => {
       await cluster.start(name, linuxKernel({ namespace: w.namespaces[name].path }));
     await cluster.until('b', (s) => s.complete && s.policies === 3);
     // A standby is complete when it knows everything; its kernel follows.
-    while ((await w.networks('b')).join() !== '1,2,3') await new Promise((resolve) => setTimeout(resolve, 10));
+    await cluster.when(async () => (await w.networks('b')).join() === '1,2,3');
     await w.clients.a.addPolicy(policy('10.4.0.0'));
     await w.clients.a.deletePolicy({ sel: policy('10.1.0.0').body.sel, dir: 1 });
     await w.clients.a.updatePolicy(policy('10.2.0.0', { priority: 7 }));
     await cluster.until('b', (s) => s.policies === 3);
-    while ((await w.networks('b')).join() !== '2,3,4') await new Promise((resolve) => setTimeout(resolve, 10));
+    await cluster.when(async () => (await w.networks('b')).join() === '2,3,4');
     expect(await cluster.control('b', { command: 'promote' })).toMatchObject({ kind: 'switchover', term: 2 });
     await w.clients.b.flushPolicies();
     await cluster.until('a', (s) => s.complete && s.policies === 0);
-    while ((await w.networks('a')).length > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    await cluster.when(async () => (await w.networks('a')).length === 0);
     expect(await cluster.control('b', { command: 'demote' })).toEqual({ role: 'standby', term: 2 });
     await cluster.until('a', (s) => s.role === 'active' && s.term === 3);
     for (const name of ['a', 'b'] as const) expect(cluster.lines[name].filter(({ level }) => level >= 50)).toEqual([]);
@@ -63,13 +65,11 @@ describeNative('two nodes on this kernel', () => {
     await once(inside('ip', ['link', 'set', 'lo', 'up']), 'close');
     const start = (name: 'a' | 'b'): ChildProcess =>
       inside(process.execPath, [main, 'daemon', '-c', cluster.file(name)]);
-    const reach = async (name: 'a' | 'b', right: (status: Status) => boolean): Promise<void> => {
-      for (;;) {
+    const reach = (name: 'a' | 'b', right: (status: Status) => boolean): Promise<void> =>
+      cluster.when(async () => {
         const status = await cluster.status(name).catch(() => undefined);
-        if (status && right(status)) return;
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-    };
+        return status !== undefined && right(status);
+      });
     const children = { a: start('a'), b: start('b') };
     try {
       await reach('b', (s) => s.complete && s.peer.connected);

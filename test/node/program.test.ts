@@ -4,13 +4,15 @@ import { closeSync, existsSync, openSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { XfrmClient } from '../../src/client/index.ts';
 import { linuxKernel } from '../../src/kernel/index.ts';
 import { initPair } from '../../src/node/index.ts';
 import { describeNative } from '../kernel/native.ts';
 import { policy } from '../replica/sas.ts';
-import { Gateways, main, type Outcome, texts, when, xfrmsync } from './gateways.ts';
+import { Gateways, main, type Outcome, TEST_TIMEOUT_MS, texts, when, xfrmsync } from './gateways.ts';
+
+vi.setConfig({ testTimeout: TEST_TIMEOUT_MS });
 
 const NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
 
@@ -116,7 +118,9 @@ describeNative('the program, in a namespace for each node, with a cable between 
     await g.ip('a', 'link', 'set', 'sync0', 'up');
     await g.until('a', (s) => s.role === 'standby' && s.term === 2 && s.complete && s.policies === 3);
     const seen = async () => (await readFile(journal, 'utf8')).trim().split('\n');
-    await expect.poll(seen, { timeout: 10_000 }).toEqual(['a test active 1', 'b test active 2', 'a test standby 2']);
+    await expect
+      .poll(seen, { timeout: TEST_TIMEOUT_MS / 2 })
+      .toEqual(['a test active 1', 'b test active 2', 'a test standby 2']);
 
     const shown = await g.command('a', 'status', '--json', '--sas');
     expect(JSON.parse(shown.stdout)).toEqual({

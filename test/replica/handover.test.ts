@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { saIdOf } from '../../src/client/index.ts';
 import { sa } from './sas.ts';
-import { recordOf, type TestNode, World } from './world.ts';
+import { recordOf, type TestNode, TIMER_MS, World } from './world.ts';
 
 const id = (spi: number) => saIdOf(sa(spi));
 const [OUT, IN] = [0x101, 0x102];
@@ -75,7 +75,7 @@ describe('switchover', () => {
     const world = pair();
     const { a, b } = world;
     a.kernel.accept(id(IN), 20n);
-    world.pass(1000);
+    world.pass(TIMER_MS);
     a.replica.take();
     a.kernel.accept(id(IN), 15n); // sets a bit, moves nothing
     world.promote(b);

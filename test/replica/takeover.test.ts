@@ -3,7 +3,7 @@ import { type Sa, saIdOf } from '../../src/client/index.ts';
 import { Replica } from '../../src/replica/index.ts';
 import { SaDir } from '../../src/xfrm/index.ts';
 import { policy, sa } from './sas.ts';
-import { recordOf, type TestNode, World, type WorldOptions } from './world.ts';
+import { recordOf, type TestNode, TIMER_MS, World, type WorldOptions } from './world.ts';
 
 const id = (spi: number) => saIdOf(sa(spi));
 const TWO_32 = 2n ** 32n;
@@ -11,7 +11,7 @@ const TWO_32 = 2n ** 32n;
 function pair(sas: readonly Sa[] = [sa(0x101), sa(0x102)], options: WorldOptions = {}): World {
   const world = new World(options);
   for (const one of sas) world.a.kernel.add(one);
-  world.a.kernel.execute({ kind: 'NEWPOLICY', ...policy('10.1.0.0') });
+  world.a.kernel.must({ kind: 'NEWPOLICY', ...policy('10.1.0.0') });
   return world.begin();
 }
 
@@ -51,11 +51,37 @@ describe('takeover', () => {
     expect(b.kernel.accept(id(0x102), BigInt(seq) + 1n)).toBe(true);
   });
 
+  it('strict: timers of the kernel come late, and what was accepted until then is not accepted again', () => {
+    const world = pair([sa(0x102, { attributes: { replayThresh: 100_000, etimerThresh: 525 } })], {
+      plan: { rateFloorPps: 1_000 },
+    });
+    const { a, b } = world;
+    let n = 0n;
+    // 525 jiffies are 2100 ms at 250 Hz.
+    while (recordOf(b, id(0x102))?.counters.seq === 0 && n < 5000n) {
+      expect(a.kernel.accept(id(0x102), ++n)).toBe(true);
+      world.pass(1);
+      if (n === 2100n) expect(recordOf(b, id(0x102))?.thresholds).toEqual({ packets: 100_000, timerMs: 2100 });
+    }
+    expect(n).toBeGreaterThan(2200n);
+    const late = pair([sa(0x102, { attributes: { replayThresh: 100_000, etimerThresh: 525 } })], {
+      plan: { rateFloorPps: 1_000 },
+    });
+    for (let i = 1n; i < n; i++) {
+      late.a.kernel.accept(id(0x102), i);
+      late.pass(1);
+    }
+    expect(recordOf(late.b, id(0x102))?.counters.seq).toBe(0);
+    late.a.powerOff();
+    late.promote(late.b);
+    for (let i = 1n; i < n; i++) expect(late.b.kernel.accept(id(0x102), i)).toBe(false);
+  });
+
   it('window: the bitmap as last seen', () => {
     const world = pair(undefined, { plan: { inbound: 'window' } });
     const { a, b } = world;
     for (const n of [1n, 2n, 3n, 5n, 6n]) a.kernel.accept(id(0x102), n);
-    world.pass(1000);
+    world.pass(TIMER_MS);
     a.powerOff();
     world.promote(b);
     const accepted = [1n, 2n, 3n, 4n, 5n, 6n, 7n].filter((n) => b.kernel.accept(id(0x102), n));
@@ -67,7 +93,7 @@ describe('takeover', () => {
     const world = pair([sa(0x101, options)]);
     const { a, b } = world;
     for (let i = 0; i < 10; i++) a.kernel.transmit(id(0x101));
-    world.pass(1000);
+    world.pass(TIMER_MS);
     a.powerOff();
     world.pass(100);
     world.promote(b);
@@ -80,7 +106,7 @@ describe('takeover', () => {
     const { a, b } = world;
     a.kernel.accept(id(0x102), 0x7fff_0000n);
     for (let n = TWO_32 - 40n; n < TWO_32 + 5n; n++) expect(a.kernel.accept(id(0x102), n)).toBe(true);
-    world.pass(1000);
+    world.pass(TIMER_MS);
     a.powerOff();
     world.promote(b);
     const { seq, seqHi } = recordOf(b, id(0x102))?.counters ?? { seq: 0, seqHi: 0 };
@@ -115,7 +141,7 @@ describe('takeover', () => {
         a.kernel.accept(id(0x102), n);
         a.kernel.accept(id(0x103), n);
       }
-      world.pass(1000);
+      world.pass(TIMER_MS);
       a.powerOff();
       expect(report(world.promote(b))).toMatchObject({ sas: 3, failed: 0 });
       expect(b.kernel.transmit(id(0x101))).toBeGreaterThan(19n);
@@ -135,7 +161,7 @@ describe('takeover', () => {
       world.nowMs += 2;
       world.settle();
     }
-    world.pass(1000);
+    world.pass(TIMER_MS);
     a.powerOff();
     world.promote(b);
     const state = b.kernel.get(id(0x101));

@@ -1,5 +1,7 @@
 import type { SaId } from '../../src/client/index.ts';
+import { VirtualClock } from '../../src/kernel/emulated/index.ts';
 import { decodeFrame, encodeFrame } from '../../src/link/index.ts';
+import { forEachMessage, hostLittleEndian } from '../../src/netlink/index.ts';
 import {
   type Durable,
   type Effect,
@@ -11,17 +13,22 @@ import {
   type TakeoverReport,
 } from '../../src/replica/index.ts';
 import { saKey } from '../../src/replica/sa.ts';
-import { AeventCursor } from '../../src/xfrm/index.ts';
-import { ModelKernel } from './model-kernel.ts';
+import { AeventCursor, decodeMessage, XfrmMsg } from '../../src/xfrm/index.ts';
 import { address } from './sas.ts';
+import { SteppedKernel } from './stepped-kernel.ts';
 
 /**
- * Two replicas, each with a model kernel and a disk, a link between them and a clock, all of it stepped by hand: what a node would do
+ * Two replicas, each with an emulated kernel and a disk, a link between them and a clock, all of it stepped by hand: what a node would do
  * at once is done one effect at a time, so that a test can cut the link or kill a node between any two of them.
  */
 
 /** Steps that a world may take until it is quiet: more means that two nodes keep each other busy for ever. */
 const STEPS_MAX = 20_000;
+/** The time of day when a world begins: a whole second. */
+const EPOCH_MS = 1_700_000_000_000;
+
+/** By then the timer of an SA has run, whose default is a second: timers of the kernel come up to an eighth late. */
+export const TIMER_MS = 1125;
 
 export interface WorldOptions {
   readonly plan?: Partial<PlanSettings>;
@@ -31,7 +38,7 @@ export interface WorldOptions {
 export class TestNode {
   readonly name: string;
   readonly #world: World;
-  kernel = new ModelKernel();
+  kernel: SteppedKernel;
   disk: Durable;
   /** A write to the disk fails with this. */
   diskFault: string | undefined;
@@ -50,6 +57,7 @@ export class TestNode {
     this.#world = world;
     this.name = name;
     this.disk = disk;
+    this.kernel = new SteppedKernel(world.clock);
   }
 
   get state() {
@@ -60,7 +68,7 @@ export class TestNode {
   start(): void {
     this.replica = new Replica(this.#world.settings(this.name));
     this.alive = true;
-    this.kernel.events = [];
+    this.kernel.listen();
     this.replica.start(this.disk);
     // As in a node: the kernel has been read before anybody is talked to.
     while (this.step()) {}
@@ -71,13 +79,14 @@ export class TestNode {
     this.alive = false;
     this.queue = [];
     this.streams = [];
+    this.kernel.deafen();
     this.#world.cut();
   }
 
   /** The machine dies: kernel and addresses are gone, the disk stays. After a boot nobody is active. */
   powerOff(): void {
     this.crash();
-    this.kernel = new ModelKernel();
+    this.kernel = new SteppedKernel(this.#world.clock);
     if (this.#world.holder === this) this.#world.holder = undefined;
   }
 
@@ -89,15 +98,22 @@ export class TestNode {
   /** Reads what waits in the event socket. */
   readEvents(): boolean {
     if (!this.alive) return false;
-    const { events, lost } = this.kernel;
-    this.kernel.events = [];
-    this.kernel.lost = false;
-    if (lost) this.replica.onOverrun();
-    for (const { message, bytes } of events) {
-      if (message.kind === 'NEWAE') this.replica.onAevents(this.#cursor.reset(bytes), this.#world.nowMs);
-      else this.replica.onKernelMessage(message, this.#world.nowMs);
+    const waiting = this.kernel.read();
+    if (waiting === undefined) return false;
+    const { overrun, batch } = waiting;
+    const { buffer, view } = batch;
+    const { nowMs } = this.#world;
+    if (overrun) this.replica.onOverrun();
+    const each = (at: number, length: number): void => {
+      if (view.getUint16(at + 4, hostLittleEndian) === XfrmMsg.NEWAE)
+        this.replica.onAevents(this.#cursor.reset(buffer, at, at + length), nowMs);
+      else this.replica.onKernelMessage(decodeMessage(buffer.slice(at, at + length)), nowMs);
+    };
+    for (let i = 0; i < batch.count; i++) {
+      const from = batch.offsets[i] as number;
+      forEachMessage(buffer, each, from, from + (batch.lengths[i] as number));
     }
-    return lost || events.length > 0;
+    return overrun || batch.count > 0;
   }
 
   /** Carries out one effect, or sends one frame of a snapshot. False if there is nothing to do. */
@@ -157,8 +173,8 @@ export class TestNode {
       case 'readThresholds':
         for (const handle of effect.handles) {
           const record = replica.state.sas.byHandle(handle);
-          const state = record && kernel.get(record.id);
-          if (state) replica.onReadThresholds(handle, { packets: state.thresholdPackets, timerMs: state.timerMs });
+          const thresholds = record && kernel.thresholds(record.id);
+          if (thresholds) replica.onReadThresholds(handle, thresholds);
         }
         break;
       case 'persist':
@@ -204,7 +220,8 @@ export class World {
   readonly a: TestNode;
   readonly b: TestNode;
   connected = false;
-  nowMs = 1000;
+  /** Of both machines and of both nodes. */
+  readonly clock = new VirtualClock(EPOCH_MS);
   /** Who has the shared addresses: traffic goes there. */
   holder: TestNode | undefined;
   /** Frames delivered so far, for tests that look at what was said. */
@@ -239,6 +256,15 @@ export class World {
       drainMaxMs: 1000,
       claimAfterMs: 2000,
     };
+  }
+
+  get nowMs(): number {
+    return this.clock.monotonicMs();
+  }
+
+  /** Time passes, and the timers of SAs run. */
+  set nowMs(ms: number) {
+    this.clock.advanceTo(ms);
   }
 
   get nodes(): readonly TestNode[] {
@@ -317,10 +343,7 @@ export class World {
   /** Time passes: timers of SAs and nodes run, and what follows from them happens. */
   pass(ms: number): this {
     this.nowMs += ms;
-    for (const node of this.nodes) {
-      node.kernel.timer();
-      node.tick();
-    }
+    for (const node of this.nodes) node.tick();
     return this.settle();
   }
 

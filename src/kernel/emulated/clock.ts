@@ -32,7 +32,7 @@ export function systemClock(): Clock {
 /** A clock that stands still until it is told to move. */
 export class VirtualClock implements Clock {
   readonly #wakes = new Map<() => void, number>();
-  readonly #epochMs: number;
+  #epochMs: number;
   #nowMs = 0;
 
   /** `epochMs`: the time of day at the start. */
@@ -69,6 +69,11 @@ export class VirtualClock implements Clock {
       }
     }
     this.#nowMs = Math.max(this.#nowMs, atMs);
+  }
+
+  /** Sets the time of day forward, or back if negative, as an administrator or NTP does; timers and the monotonic clock stay. */
+  stepRealtime(ms: number): void {
+    this.#epochMs += ms;
   }
 
   advance(ms: number): void {

@@ -98,8 +98,13 @@ export function receive(r: Request, datagram: Uint8Array, receiver: Receiver): v
 function handle(r: Request, receiver: Receiver): number {
   if (r.type > TYPE_MAX) return Errno.EINVAL;
   if (!receiver.privileged) return Errno.EPERM;
+  const refusal = r.ns.refusals?.strike(r.bytes.subarray(r.at, r.at + r.length));
+  if (refusal !== undefined) return refusal;
   const entry = table.get(r.type) as Entry;
-  if (entry.dumps === true && (r.flags & NlmF.DUMP) !== 0) return receiver.dump(r) || NO_ACK;
+  if (entry.dumps === true && (r.flags & NlmF.DUMP) !== 0) {
+    // af_netlink.c:netlink_dump
+    return r.ns.host.memoryPressure ? Errno.ENOBUFS : receiver.dump(r) || NO_ACK;
+  }
   const { profile } = r.ns.host;
   const isAevent = r.type === XfrmMsg.NEWAE || r.type === XfrmMsg.GETAE;
   const size = isAevent && profile.firstAeventLayout ? FIRST_AEVENT_ID : entry.size;

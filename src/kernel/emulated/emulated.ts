@@ -1,10 +1,12 @@
 import { KernelError } from '../errors.ts';
-import type { Kernel, OpenOptions } from '../kernel.ts';
+import { defaultReceiveBuffer, type Kernel, type OpenOptions } from '../kernel.ts';
 import { Errno } from './errno.ts';
+import { checkErrno, type FaultScope, Faults } from './faults.ts';
 import { GROUP_MAX, Host, type HostOptions } from './host.ts';
 import { type InboundFacts, input, type Verdict } from './input.ts';
 import { Namespace, type XfrmStat } from './namespace.ts';
 import { type OutboundFacts, type OutboundResult, output } from './output.ts';
+import { type NamespaceSnapshot, type SnapshotOptions, takeSnapshotOf } from './snapshot.ts';
 import { EmulatedSocket } from './socket.ts';
 import { readSysctl, writeSysctl } from './sysctl.ts';
 
@@ -23,20 +25,68 @@ export interface EmulatedOpenOptions extends OpenOptions {
  */
 export class EmulatedNamespace implements Kernel {
   readonly name = 'emulated';
+  readonly bootId: string;
   /** The engine's own half, for data planes that keep hold of an SA. */
   readonly engine: Namespace;
 
   constructor(host: Host) {
     this.engine = new Namespace(host);
+    this.bootId = host.bootId;
   }
 
-  async open(options?: EmulatedOpenOptions): Promise<EmulatedSocket> {
-    return this.openNow(options);
+  /** A socket as `linuxKernel` opens them: with explanations in refusals, and a large receive buffer. */
+  async open(options: EmulatedOpenOptions = {}): Promise<EmulatedSocket> {
+    const groups = [...(options.groups ?? [])];
+    const receiveBufferBytes = options.receiveBufferBytes ?? defaultReceiveBuffer(groups.length > 0);
+    const socket = this.openNow({ ...options, groups, receiveBufferBytes });
+    socket.options.capAck = true;
+    socket.options.extAck = true;
+    return socket;
   }
 
-  /** As `open`, at once. @throws KernelError as `open` rejects */
+  /** A plain socket, as socket(2) and bind(2) make it: no explanations, whole requests quoted, the system's receive buffer. @throws KernelError */
   openNow(options: EmulatedOpenOptions = {}): EmulatedSocket {
     return openSocket(this.engine, options);
+  }
+
+  /** The open sockets of this namespace, oldest first: what a program under test has opened by itself. */
+  sockets(): EmulatedSocket[] {
+    return [...this.engine.sockets.values()];
+  }
+
+  /** The whole namespace as it stands, in words. */
+  snapshot(options: SnapshotOptions = {}): NamespaceSnapshot {
+    return takeSnapshotOf(this.engine, options);
+  }
+
+  /**
+   * Answers the next request with this errno, given as a positive number; nothing of it is carried out, and other requests go on as usual.
+   * @throws KernelError ERR_ARGUMENT
+   */
+  refuseNext(errno: number, scope: FaultScope = {}): void {
+    this.engine.refusals ??= new Faults();
+    this.engine.refusals.arm(checkErrno(errno), scope);
+  }
+
+  /**
+   * The whole machine is out of memory. What allocates is refused as Linux does: NEWSA, UPDSA, NEWPOLICY, UPDPOLICY, ACQUIRE and all that
+   * asks for something with ENOMEM, ALLOCSPI of a new SA with ENOENT, dumps with ENOBUFS. What takes no memory is carried out (DELSA, NEWAE,
+   * flushes); all events are lost, and their listeners told of an overrun. Acknowledgements, packets and MIGRATE are
+   * spared.
+   */
+  get memoryPressure(): boolean {
+    return this.engine.host.memoryPressure;
+  }
+
+  set memoryPressure(on: boolean) {
+    this.engine.host.memoryPressure = on;
+  }
+
+  /** Ends the faults of the machine, of this namespace and of its sockets. */
+  clearFaults(): void {
+    this.memoryPressure = false;
+    this.engine.refusals = undefined;
+    for (const socket of this.sockets()) socket.clearFaults();
   }
 
   /** Writes a sysctl by its dotted name; 0 or the errno. */

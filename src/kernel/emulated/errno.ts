@@ -4,6 +4,7 @@ export const Errno = {
   ENOENT: 2,
   ESRCH: 3,
   EAGAIN: 11,
+  ENOMEM: 12,
   EBUSY: 16,
   EEXIST: 17,
   ENODEV: 19,

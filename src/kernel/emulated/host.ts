@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { MessageWriter } from './build.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { type Profile, type ProfileOptions, profile } from './profile.ts';
@@ -24,9 +25,12 @@ export class Host {
   readonly random: () => number;
   readonly later: (run: () => void) => void;
   readonly processId: number;
+  readonly bootId: string = randomUUID();
   /** Members of each group in all namespaces together: netlink keeps one mask of listeners for a protocol. */
   readonly listeners: Uint32Array = new Uint32Array(GROUP_MAX + 1);
   readonly writer: MessageWriter;
+  /** Allocations fail: see `EmulatedNamespace.memoryPressure`. */
+  memoryPressure = false;
   /** The number of the last ACQUIRE. */
   acquireSeq = 0;
   /** The next policy index, without its direction (xfrm_policy.c:xfrm_gen_index). */

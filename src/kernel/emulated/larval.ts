@@ -4,6 +4,7 @@ import { startLifetimeTimer } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
 import { HIGH, InfoByte, LOW, Row, SaState, setNumber64 } from './row.ts';
 import { NO_SLOT } from './sad.ts';
+import { Sel } from './selector.ts';
 import { cpuOf, writeMark } from './write-sa.ts';
 
 const little = hostLittleEndian;
@@ -77,14 +78,17 @@ export function newLarval(ns: Namespace, facts: LarvalFacts): number {
   const base = 4 * row;
   // Of a family that it does not know the kernel takes no address.
   const length = facts.family === INET ? 4 : facts.family === INET6 ? 16 : 0;
-  for (const [address, places] of [
-    [facts.daddr, [0, InfoByte.DADDR]],
-    [facts.saddr, [16, InfoByte.SADDR]],
+  const selector = new Uint8Array(Sel.SIZE);
+  for (const [address, inSelector, inRow] of [
+    [facts.daddr, Sel.DADDR, InfoByte.DADDR],
+    [facts.saddr, Sel.SADDR, InfoByte.SADDR],
   ] as const) {
-    for (const place of places) bytes.set(address.subarray(0, length), base + place);
+    selector.set(address.subarray(0, length), inSelector);
+    bytes.set(address.subarray(0, length), base + inRow);
   }
-  bytes[base + InfoByte.SEL_PREFIX_D] = 8 * length;
-  bytes[base + InfoByte.SEL_PREFIX_S] = 8 * length;
+  selector[Sel.PREFIX_D] = 8 * length;
+  selector[Sel.PREFIX_S] = 8 * length;
+  sad.setSelector(slot, selector);
   bytes[base + InfoByte.PROTO] = facts.proto;
   view.setUint16(base + InfoByte.FAMILY, facts.family, little);
   bytes[base + InfoByte.MODE] = facts.mode;

@@ -1,8 +1,10 @@
 import { onAeventTimer } from './aevent.ts';
+import type { Faults } from './faults.ts';
 import type { Host } from './host.ts';
 import { onLifetimeTimer } from './lifetime.ts';
 import { SaTimers } from './sa-timers.ts';
 import { Sad } from './sad.ts';
+import type { EmulatedSocket } from './socket.ts';
 import { Spd } from './spd.ts';
 import { defaultSysctls, type Sysctls } from './sysctl.ts';
 import { Timer } from './timers.ts';
@@ -13,6 +15,8 @@ export interface Listener {
   /** Bit n-1: member of group n. */
   readonly groups: number;
   deliver(bytes: Uint8Array, length: number, group: number): void;
+  /** A message to it is lost, and it is told. */
+  overrun(): void;
 }
 
 /** Counters of /proc/net/xfrm_stat that the packet interface can raise. */
@@ -43,9 +47,12 @@ export class Namespace {
   readonly spd = new Spd();
   readonly sysctls: Sysctls = defaultSysctls();
   readonly stats = new Map<XfrmStat, number>();
-  readonly sockets = new Map<number, Listener>();
+  readonly sockets = new Map<number, EmulatedSocket>();
   /** Members of any group, in the order in which they get an event. */
   readonly members = new Set<Listener>();
+
+  /** What requests are to be refused with, by the wish of a test; undefined: nothing. */
+  refusals: Faults<number> | undefined;
 
   /** A kernel thread that makes the policy tables grow. */
   readonly #growth = new Timer(() => this.spd.grow());
@@ -75,11 +82,14 @@ export class Namespace {
 
   /** Delivers what the host's writer holds to the members of a group here. False: there is none on the whole host. */
   multicast(group: number): boolean {
-    const { writer, listeners } = this.host;
+    const { writer, listeners, memoryPressure } = this.host;
     if (listeners[group] === 0) return false;
     const bit = 1 << (group - 1);
     for (const member of this.members) {
-      if ((member.groups & bit) !== 0) member.deliver(writer.bytes, writer.at, group);
+      if ((member.groups & bit) === 0) continue;
+      // A copy that cannot be made is an overrun (af_netlink.c:do_one_broadcast).
+      if (memoryPressure) member.overrun();
+      else member.deliver(writer.bytes, writer.at, group);
     }
     return true;
   }

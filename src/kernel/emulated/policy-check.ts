@@ -4,7 +4,7 @@ import type { Namespace } from './namespace.ts';
 import { touchPolicy } from './policy-timer.ts';
 import { Pol, Tmpl } from './requests/policy-construct.ts';
 import { InfoByte, Row } from './row.ts';
-import { type Flow, Sel, selectorMatches } from './selector.ts';
+import { type Flow, selectorMatches } from './selector.ts';
 import type { Policy } from './spd.ts';
 
 /** Policies for packets that come in (xfrm_policy.c:__xfrm_policy_check). */
@@ -28,15 +28,12 @@ export function inboundPolicyAllows(
   const { sad, spd } = ns;
   const isUsed = spd.counts[dir] !== 0 || slots.length > 0 || spd.defaults[dir] === BLOCK;
   if (!isUsed) return true;
-  if (!slots.every((slot) => selectorMatches(sad.view, sad.bytes, 4 * sad.row(slot), flow))) {
+  if (!slots.every((slot) => selectorMatches(sad.arena.bytes, sad.selectorAt(slot), flow))) {
     return refused(ns, 'XfrmInStateMismatch');
   }
-  const matches = (policy: Policy): boolean =>
-    (mark & policy.markMask) >>> 0 === policy.mark &&
-    policy.view.getUint16(Sel.FAMILY, little) === flow.family &&
-    policy.ifId === 0 &&
-    selectorMatches(policy.view, policy.info, 0, flow);
-  const policies = [SUB, MAIN].map((type) => spd.first(dir, type, matches)).filter((policy) => policy !== undefined);
+  const policies = [SUB, MAIN]
+    .map((type) => spd.lookup(dir, flow, mark, 0, type))
+    .filter((policy) => policy !== undefined);
   if (policies.length === 0) {
     const fromTunnel = slots.some((slot) => sad.mode(slot) !== XfrmMode.TRANSPORT);
     return spd.defaults[dir] === BLOCK || fromTunnel ? refused(ns, 'XfrmInNoPols') : true;

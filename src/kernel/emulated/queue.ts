@@ -1,4 +1,4 @@
-import type { Batch } from '../kernel.ts';
+import { Datagrams } from '../datagrams.ts';
 
 /** sizeof(struct sk_buff) and of the shared info behind the data, as they are charged. */
 const SKB_BYTES = 256;
@@ -35,62 +35,28 @@ export function chargeOfDump(room: number): number {
   return room + SHARED_INFO_BYTES + SKB_BYTES;
 }
 
-const BYTES_FIRST = 4096;
-const DATAGRAMS_FIRST = 16;
-/** Queues that were large once let go of their memory when they are empty. */
-const BYTES_KEPT = 1 << 20;
-
-/** Datagrams that wait for a reader, one behind the other in one array: a `Batch` as it stands. */
-export class DatagramQueue implements Batch {
-  buffer: Uint8Array<ArrayBuffer> = new Uint8Array(BYTES_FIRST);
-  view: DataView<ArrayBuffer> = new DataView(this.buffer.buffer);
-  count = 0;
-  offsets = new Uint32Array(DATAGRAMS_FIRST);
-  lengths = new Uint32Array(DATAGRAMS_FIRST);
+/** Datagrams that wait for a reader, and what they are charged. */
+export class DatagramQueue extends Datagrams {
   /** The multicast group of each; 0: unicast. */
-  groups = new Uint8Array(DATAGRAMS_FIRST);
+  groups: Uint8Array = new Uint8Array(0);
   /** What they are charged together. */
   charged = 0;
-  #used = 0;
 
-  push(bytes: Uint8Array, length: number, group: number, charge: number): void {
-    if (this.#used + length > this.buffer.length) this.#growBytes(length);
-    if (this.count === this.offsets.length) this.#growIndex();
-    this.buffer.set(bytes.length === length ? bytes : bytes.subarray(0, length), this.#used);
-    this.offsets[this.count] = this.#used;
-    this.lengths[this.count] = length;
-    this.groups[this.count] = group;
-    this.count++;
-    this.#used = (this.#used + length + 3) & ~3;
+  enqueue(bytes: Uint8Array, length: number, group: number, charge: number): void {
+    this.push(bytes, length);
+    if (this.count > this.groups.length) this.#growGroups();
+    this.groups[this.count - 1] = group;
     this.charged += charge;
   }
 
-  clear(): void {
-    this.count = 0;
+  override clear(): void {
+    super.clear();
     this.charged = 0;
-    this.#used = 0;
-    if (this.buffer.length <= BYTES_KEPT) return;
-    this.buffer = new Uint8Array(BYTES_FIRST);
-    this.view = new DataView(this.buffer.buffer);
   }
 
-  #growBytes(length: number): void {
-    const larger = new Uint8Array(Math.max(2 * this.buffer.length, this.#used + length));
-    larger.set(this.buffer.subarray(0, this.#used));
-    this.buffer = larger;
-    this.view = new DataView(larger.buffer);
-  }
-
-  #growIndex(): void {
-    const grown = (old: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> => {
-      const larger = new Uint32Array(2 * old.length);
-      larger.set(old);
-      return larger;
-    };
-    this.offsets = grown(this.offsets);
-    this.lengths = grown(this.lengths);
-    const groups = new Uint8Array(2 * this.groups.length);
-    groups.set(this.groups);
-    this.groups = groups;
+  #growGroups(): void {
+    const larger = new Uint8Array(this.offsets.length);
+    larger.set(this.groups);
+    this.groups = larger;
   }
 }

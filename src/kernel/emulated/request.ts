@@ -1,5 +1,6 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
 import { type Extack, newExtack, RequestAttributes } from './attributes.ts';
+import { Errno } from './errno.ts';
 import type { Namespace } from './namespace.ts';
 import { NO_SLOT } from './sad.ts';
 
@@ -60,6 +61,11 @@ export class Request {
   /** The text that releases from 6.2 on give. */
   failSince62(errno: number, message: string): number {
     return this.fail(errno, this.ns.host.profile.moreStrings ? message : undefined);
+  }
+
+  /** ENOMEM where the kernel allocates, while a test keeps its memory short; else 0. */
+  outOfMemory(): number {
+    return this.ns.host.memoryPressure ? Errno.ENOMEM : 0;
   }
 
   /** The mark of the request, ANDed with its mask (xfrm_mark_get). */

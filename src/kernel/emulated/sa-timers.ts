@@ -28,6 +28,11 @@ export class SaTimers {
     return slot < this.#due.length && this.#due[slot] !== NEVER;
   }
 
+  /** When it is due; infinity: not at all. */
+  dueMs(slot: number): number {
+    return this.#due[slot] ?? NEVER;
+  }
+
   /** Sets the time of a timer; says whether it was pending (mod_timer). */
   arm(slot: number, atMs: number): boolean {
     if (slot >= this.#due.length) this.#grow(slot);

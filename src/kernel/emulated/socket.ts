@@ -1,9 +1,10 @@
-import { KernelError } from '../errors.ts';
+import { KernelError, syscallError } from '../errors.ts';
 import type { Batch, KernelSocket } from '../kernel.ts';
 import { writeAck } from './ack.ts';
 import { type Receiver, receive as receiveDatagram } from './dispatch.ts';
 import { type Dump, startDump } from './dump.ts';
 import { Errno } from './errno.ts';
+import { checkErrno, countOf, type FaultScope, Faults } from './faults.ts';
 import { GROUP_MAX } from './host.ts';
 import type { Listener, Namespace } from './namespace.ts';
 import { chargeOfDump, chargeOfPage, DatagramQueue, truesizeOf } from './queue.ts';
@@ -38,6 +39,27 @@ export interface SocketFacts {
   readonly privileged: boolean;
 }
 
+/** A socket as it stands. */
+export interface SocketSnapshot {
+  readonly portId: number;
+  /** Multicast groups (`XfrmGroup`). */
+  readonly groups: readonly number[];
+  readonly receiveBufferBytes: number;
+  /** Datagrams that wait, and what the kernel charges them against the receive buffer. */
+  readonly waiting: number;
+  readonly chargedBytes: number;
+  /** Messages lost so far for want of room or of memory. */
+  readonly drops: number;
+  /** Loses everything until what waits has been read. */
+  readonly congested: boolean;
+  /** ENOBUFS waits to be read. */
+  readonly overrun: boolean;
+  /** A dump is under way. */
+  readonly dumping: boolean;
+  /** By `hold`. */
+  readonly held: boolean;
+}
+
 /** How SO_RCVBUF takes a number: doubled, with a minimum. */
 export const receiveBufferOf = (wanted: number): number => Math.max(2 * wanted, RECEIVE_BUFFER_MIN);
 
@@ -62,9 +84,15 @@ export class EmulatedSocket implements KernelSocket, Listener, Requester, Receiv
   #dumpRoom = DUMP_ROOM_FIRST;
   #receiver: ((batch: Batch) => void) | undefined;
   #overrunHandler: (() => void) | undefined;
+  #errorHandler: ((error: Error) => void) | undefined;
   #handing = false;
   #scheduled = false;
   #closed = false;
+  /** Faults; undefined, false and 0 without any. */
+  #losses: Faults<true> | undefined;
+  #held = false;
+  #sendErrno = 0;
+  #sendsRefused = 0;
 
   constructor(ns: Namespace, facts: SocketFacts) {
     this.#ns = ns;
@@ -114,7 +142,15 @@ export class EmulatedSocket implements KernelSocket, Listener, Requester, Receiv
         { errno: Errno.EMSGSIZE, syscall: 'sendto' },
       );
     }
+    const refused = this.#refusedSend();
+    if (refused !== 0) throw syscallError('sendto', refused, `Cannot send ${datagram.length} bytes`);
     receiveDatagram(this.#request, datagram, this);
+  }
+
+  #refusedSend(): number {
+    if (this.#sendsRefused === 0) return 0;
+    this.#sendsRefused--;
+    return this.#sendErrno;
   }
 
   /**
@@ -124,6 +160,8 @@ export class EmulatedSocket implements KernelSocket, Listener, Requester, Receiv
   sendAs(datagram: Uint8Array, sender: { readonly privileged: boolean; readonly addressed: boolean }): number {
     if (datagram.length === 0) return Errno.ENODATA;
     if (datagram.length > DATAGRAM_BYTES_MAX) return Errno.EMSGSIZE;
+    const refused = this.#refusedSend();
+    if (refused !== 0) return refused;
     const before = this.privileged;
     this.privileged = sender.privileged && (sender.addressed || before);
     try {
@@ -134,7 +172,7 @@ export class EmulatedSocket implements KernelSocket, Listener, Requester, Receiv
     return 0;
   }
 
-  receive(handler: (batch: Batch) => void): void {
+  receive(handler: ((batch: Batch) => void) | undefined): void {
     this.#mustBeOpen('receive');
     this.#receiver = handler;
     this.#schedule();
@@ -150,8 +188,10 @@ export class EmulatedSocket implements KernelSocket, Listener, Requester, Receiv
     this.#schedule();
   }
 
-  /** An emulated socket has no faults. */
-  onError(_handler: (error: Error) => void): void {}
+  /** An emulated socket fails only when `fail` is called. */
+  onError(handler: (error: Error) => void): void {
+    this.#errorHandler = handler;
+  }
 
   close(): void {
     if (this.#closed) return;
@@ -164,6 +204,58 @@ export class EmulatedSocket implements KernelSocket, Listener, Requester, Receiv
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
+  }
+
+  /**
+   * Loses messages to this socket, without a word and without a trace in `drops`: events, and replies likewise. A dump, once begun, is not
+   * struck. @throws KernelError ERR_ARGUMENT
+   */
+  loseNext(scope: FaultScope = {}): void {
+    this.#losses ??= new Faults();
+    this.#losses.arm(true, scope);
+  }
+
+  /**
+   * One message is lost, and the kernel says so: as if one had come that did not fit. Until what waits has been read everything else is
+   * lost too.
+   */
+  overrun(): void {
+    if (!this.#closed) this.#lost();
+  }
+
+  /** Its owner does not get to read: handlers are not called, and messages pile up until the receive buffer is full. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  /** Ends `hold`: what waits is handed over on the next turn of the event loop. */
+  release(): void {
+    this.#held = false;
+    this.#schedule();
+  }
+
+  /** The next `count` calls of `send` fail with this errno and nothing is carried out. @throws KernelError ERR_ARGUMENT */
+  refuseSends(count = 1, errno: number = Errno.ENOBUFS): void {
+    this.#sendErrno = checkErrno(errno);
+    this.#sendsRefused = countOf(count);
+  }
+
+  /** Ends all of these but `overrun`, which cannot be taken back. */
+  clearFaults(): void {
+    this.#losses = undefined;
+    this.#sendsRefused = 0;
+    this.release();
+  }
+
+  /** A receive fails for good: the socket is closed and its error handler told; without one the error is thrown from a microtask. */
+  fail(errno: number = Errno.ENOMEM): void {
+    const error = syscallError('recvmmsg', checkErrno(errno), 'Cannot receive from the kernel');
+    if (this.#closed) return;
+    this.close();
+    guarded(() => {
+      if (this.#errorHandler === undefined) throw error;
+      this.#errorHandler(error);
+    });
   }
 
   /** Everything that can be read now; for readers that want the groups. The batch is valid until the next call. */
@@ -180,19 +272,44 @@ export class EmulatedSocket implements KernelSocket, Listener, Requester, Receiv
     return this.#queue.count;
   }
 
+  snapshot(): SocketSnapshot {
+    const { portId, receiveBufferBytes, drops } = this;
+    const groups = Array.from({ length: GROUP_MAX }, (_, i) => i + 1);
+    return {
+      portId,
+      groups: groups.filter((group) => (this.groups & (1 << (group - 1))) !== 0),
+      receiveBufferBytes,
+      waiting: this.#queue.count,
+      chargedBytes: this.#queue.charged,
+      drops,
+      congested: this.#congested,
+      overrun: this.#overrun,
+      dumping: this.#dump !== undefined,
+      held: this.#held,
+    };
+  }
+
   deliver(bytes: Uint8Array, length: number, group: number): void {
     this.#enqueue(bytes, length, group, truesizeOf(length, this.#ns.host.profile.smallHead));
   }
 
   #enqueue(bytes: Uint8Array, length: number, group: number, charge: number): void {
+    if (this.#losses !== undefined && this.#isLost(bytes.subarray(0, length))) return;
     const { charged } = this.#queue;
     const fits = charged === 0 || charged + charge <= this.receiveBufferBytes;
     if (this.#congested || !fits) {
       this.#lost();
       return;
     }
-    this.#queue.push(bytes, length, group, charge);
+    this.#queue.enqueue(bytes, length, group, charge);
     this.#schedule();
+  }
+
+  #isLost(message: Uint8Array): boolean {
+    const losses = this.#losses as Faults<true>;
+    const lost = losses.strike(message) ?? false;
+    if (losses.isEmpty) this.#losses = undefined;
+    return lost;
   }
 
   reply(): void {
@@ -225,7 +342,7 @@ export class EmulatedSocket implements KernelSocket, Listener, Requester, Receiv
     const { writer } = this.#ns.host;
     const room = this.#dumpRoom;
     const isLast = this.#dump?.next(room) ?? true;
-    queue.push(writer.bytes, writer.at, 0, chargeOfDump(room));
+    queue.enqueue(writer.bytes, writer.at, 0, chargeOfDump(room));
     if (!isLast) return;
     this.#dump?.end();
     this.#dump = undefined;
@@ -263,11 +380,13 @@ export class EmulatedSocket implements KernelSocket, Listener, Requester, Receiv
 
   /** Hands over one batch; false if there was nothing to hand over. */
   #handOver(): boolean {
-    if (this.#handing || this.#closed || this.#receiver === undefined) return false;
+    if (this.#handing || this.#closed || this.#held || this.#receiver === undefined) return false;
     this.#handing = true;
     try {
       if (this.#overrun && this.#overrunHandler !== undefined) {
         this.#overrun = false;
+        // Whoever reads the error with nothing behind it has emptied the queue (af_netlink.c:netlink_rcv_wake).
+        if (this.#queue.count === 0) this.#congested = false;
         guarded(this.#overrunHandler);
         if (this.#closed) return false;
       }

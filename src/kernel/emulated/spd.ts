@@ -1,6 +1,7 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
 import { AddressFamily } from '../../xfrm/index.ts';
-import { Sel } from './selector.ts';
+import { PolicyIndex } from './policy-index.ts';
+import { type Flow, Sel } from './selector.ts';
 import type { Timer } from './timers.ts';
 
 /** A policy: the structures as they are shown, and what lookups need. */
@@ -56,8 +57,8 @@ export class Spd {
   newest: Policy | undefined;
   readonly #byKey = new Map<string, Policy>();
   readonly #byIndex = new Map<number, Policy>();
-  /** For each direction, in the order of lookups: by priority, older first. */
-  readonly #ordered: Policy[][] = [[], [], []];
+  /** What packets look their policy up in: for each direction and type, those that are not hashed and those that are. */
+  readonly #indices: readonly PolicyIndex[] = Array.from({ length: 4 * DIRECTIONS }, () => new PolicyIndex());
 
   get count(): number {
     return this.#byIndex.size;
@@ -86,33 +87,49 @@ export class Spd {
     return this.#byIndex.get(index);
   }
 
-  ordered(dir: number): readonly Policy[] {
-    return this.#ordered[dir] as Policy[];
-  }
-
   /**
-   * The policy of one type that is to be used: of those that match the one of the lowest priority, of several the oldest. Up to 6.11 a
-   * policy with host addresses (one that is hashed) gives way to an equal one without, if that is the first of its kind
+   * The policy of a packet: of those of one type that match it that of the lowest priority number, of several the oldest. Of one with host
+   * addresses (which the kernel hashes) and one without, of the same priority, the latter counts if it is the first of its kind
    * (xfrm_policy.c:xfrm_policy_lookup_bytype).
    */
-  first(dir: number, type: number, matches: (policy: Policy) => boolean): Policy | undefined {
-    let hashed: Policy | undefined;
-    let inexact: Policy | undefined;
-    let inexactBefore = 0;
-    for (const policy of this.ordered(dir)) {
-      if (this.#isHashed(policy)) {
-        if (hashed === undefined && policy.type === type && matches(policy)) hashed = policy;
-        continue;
-      }
-      if (policy.type === type && matches(policy)) {
-        inexact = policy;
-        break;
-      }
-      inexactBefore++;
-    }
+  lookup(dir: number, flow: Flow, mark: number, ifId: number, type = 0): Policy | undefined {
+    const hashed = this.#index(dir, type, true).lookup(flow, mark, ifId);
+    const inexact = this.#index(dir, type, false).lookup(flow, mark, ifId);
     if (hashed === undefined || inexact === undefined) return hashed ?? inexact;
     if (hashed.priority !== inexact.priority) return hashed.priority < inexact.priority ? hashed : inexact;
-    return inexactBefore === 0 ? inexact : hashed;
+    return this.#isFirstInexact(inexact) ? inexact : hashed;
+  }
+
+  #index(dir: number, type: number, hashed: boolean): PolicyIndex {
+    return this.#indices[4 * dir + 2 * type + (hashed ? 1 : 0)] as PolicyIndex;
+  }
+
+  #indexOf(policy: Policy): PolicyIndex {
+    return this.#index(policy.dir, policy.type, this.#isHashed(policy));
+  }
+
+  /** Of all policies of its direction that are not hashed. */
+  #isFirstInexact(policy: Policy): boolean {
+    for (let other = this.newest; other !== undefined; other = other.older) {
+      if (other === policy || other.dir !== policy.dir || this.#isHashed(other)) continue;
+      if (other.priority < policy.priority) return false;
+      if (other.priority === policy.priority && this.#isOlder(other, policy)) return false;
+    }
+    return true;
+  }
+
+  #isOlder(policy: Policy, than: Policy): boolean {
+    for (let other = than.older; other !== undefined; other = other.older) if (other === policy) return true;
+    return false;
+  }
+
+  /** New prefix lengths from which on policies are hashed. */
+  setThresholds(bytes: Uint8Array, at: number): void {
+    const all: Policy[] = [];
+    for (let policy = this.newest; policy !== undefined; policy = policy.older) all.push(policy);
+    for (const policy of all) this.#indexOf(policy).remove(policy);
+    this.thresholds.set(bytes, at);
+    for (const policy of all.reverse()) this.#indexOf(policy).insert(policy);
   }
 
   #isHashed({ info, view }: Policy): boolean {
@@ -128,10 +145,7 @@ export class Spd {
     policy.older = this.newest;
     if (this.newest !== undefined) this.newest.newer = policy;
     this.newest = policy;
-    const list = this.#ordered[policy.dir] as Policy[];
-    let at = list.length;
-    while (at > 0 && (list[at - 1] as Policy).priority > policy.priority) at--;
-    list.splice(at, 0, policy);
+    this.#indexOf(policy).insert(policy);
     this.#count(policy, 1);
   }
 
@@ -142,8 +156,7 @@ export class Spd {
     if (policy.newer === undefined) this.newest = policy.older;
     else policy.newer.older = policy.older;
     if (policy.older !== undefined) policy.older.newer = policy.newer;
-    const list = this.#ordered[policy.dir] as Policy[];
-    list.splice(list.indexOf(policy), 1);
+    this.#indexOf(policy).remove(policy);
     this.#count(policy, -1);
   }
 

@@ -1,6 +1,6 @@
+import { encodedAttribute } from './encoded.ts';
 import { findInbound, type InboundFacts, newInboundFacts } from './input.ts';
 import type { Namespace } from './namespace.ts';
-import { encodedAttribute } from './requests/sa-update.ts';
 import { number64, Row } from './row.ts';
 import { NO_SLOT } from './sad.ts';
 

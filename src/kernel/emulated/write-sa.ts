@@ -29,15 +29,17 @@ const pair = new Uint32Array(2);
 export function writeReplay(ns: Namespace, slot: number): void {
   const { sad } = ns;
   const { writer } = ns.host;
-  const count = sad.esnWords(slot);
-  if (count === 0) writer.words(writer.attribute(REPLAY_VAL, 12), sad.words, sad.row(slot) + Row.REPLAY, 3);
-  else writer.words(writer.attribute(REPLAY_ESN_VAL, 4 * count), sad.arena.words, sad.esnAt(slot), count);
+  const count = sad.replayLength(slot);
+  const type = sad.hasBitmap(slot) ? REPLAY_ESN_VAL : REPLAY_VAL;
+  writer.words(writer.attribute(type, 4 * count), sad.replayWords(slot), sad.replayAt(slot), count);
 }
 
 /** Copies xfrm_usersa_info of an SA to `at`. */
 export function copyInfo(ns: Namespace, slot: number, at: number): void {
-  const from = 4 * ns.sad.row(slot);
-  ns.host.writer.bytes.set(ns.sad.bytes.subarray(from, from + InfoByte.SIZE), at);
+  const { sad, host } = ns;
+  const from = 4 * sad.row(slot);
+  host.writer.bytes.set(sad.selector(slot), at);
+  host.writer.bytes.set(sad.bytes.subarray(from + InfoByte.DADDR, from + InfoByte.SIZE), at + InfoByte.DADDR);
 }
 
 /** The attributes of an SA behind its structure. */

@@ -41,6 +41,9 @@ export const ETH_P_ALL = 3;
 
 export const POLLIN = 1;
 
+export const SCHED_OTHER = 0;
+export const SCHED_FIFO = 1;
+
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 

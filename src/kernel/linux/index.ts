@@ -1,4 +1,5 @@
-/** The machine under the real kernel's door, for those who examine it: namespaces, raw sockets, rights. A door of its own, as few need it. */
+/** The machine under the real kernel's door: namespaces, raw sockets, rights, TUN devices. A door of its own, as few need it. */
 export { syscallError } from '../errors.ts';
 export * as abi from './abi.ts';
-export { type LinuxSystem, openSystem, type ReceivedDatagram } from './system.ts';
+export { type LinuxSystem, openSystem, type ProcessorHold } from './system.ts';
+export { openTun } from './tun.ts';

@@ -31,7 +31,13 @@ export interface Libc {
   capset(header: Memory, data: Memory): number;
   sched_getaffinity(pid: number, bytes: number, mask: Memory): number;
   sched_setaffinity(pid: number, bytes: number, mask: Memory): number;
+  sched_setscheduler(pid: number, policy: number, param: Memory): number;
   sched_getcpu(): number;
+  sched_yield(): number;
+  /** With an argument in memory; calls that take it by value have no place here. */
+  ioctl(fd: number, request: number, argument: Memory): number;
+  read(fd: number, data: Memory, bytes: number): number;
+  write(fd: number, data: Memory, bytes: number): number;
   close(fd: number): number;
   /** Where `memory` lies. It moves never if it is on an ArrayBuffer of its own; whoever stores the address keeps `memory` referenced. */
   addressOf(memory: Memory): bigint;
@@ -106,6 +112,7 @@ async function load(host: Host): Promise<Libc> {
 function bindLibc(koffi: Koffi): Libc {
   // null: libc is in the process already, be it glibc or musl.
   const process_ = koffi.load(null);
+  const ioctl = process_.func('int ioctl(int, unsigned long, ...)');
   return {
     errno: () => koffi.errno(),
     socket: process_.func('int socket(int, int, int)'),
@@ -122,7 +129,12 @@ function bindLibc(koffi: Koffi): Libc {
     capset: process_.func('int capset(void *, const void *)'),
     sched_getaffinity: process_.func('int sched_getaffinity(int, uintptr_t, void *)'),
     sched_setaffinity: process_.func('int sched_setaffinity(int, uintptr_t, const void *)'),
+    sched_yield: process_.func('int sched_yield()'),
+    sched_setscheduler: process_.func('int sched_setscheduler(int, int, const void *)'),
     sched_getcpu: process_.func('int sched_getcpu()'),
+    ioctl: (fd, request, argument) => ioctl(fd, request, 'void *', argument),
+    read: process_.func('intptr_t read(int, void *, uintptr_t)'),
+    write: process_.func('intptr_t write(int, const void *, uintptr_t)'),
     close: process_.func('int close(int)'),
     addressOf: (memory) => koffi.address(memory),
     watch: (fd, ready) => watch(koffi, fd, ready),

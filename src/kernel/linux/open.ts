@@ -1,5 +1,5 @@
 import { Errno, KernelError, syscallError } from '../errors.ts';
-import type { OpenOptions } from '../kernel.ts';
+import { defaultReceiveBuffer, type OpenOptions } from '../kernel.ts';
 import {
   AF_NETLINK,
   NETLINK_ADD_MEMBERSHIP,
@@ -19,10 +19,6 @@ import {
 import type { Libc } from './libc.ts';
 import { inNetworkNamespace } from './namespace.ts';
 
-/** An event is charged about 1 KiB: this holds a burst of 100,000 and more, a second or so of a busy gateway. */
-const EVENT_RECEIVE_BUFFER_BYTES = 64 << 20;
-/** Acknowledgements of some thousand requests, or what the kernel prepares ahead of a dump. */
-const REQUEST_RECEIVE_BUFFER_BYTES = 8 << 20;
 /** A batch of 64 messages of the largest kind (16 KiB each) is one datagram. */
 const SEND_BUFFER_BYTES = 1 << 20;
 /** The kernel doubles what it is given and keeps it in an int (sock_set_rcvbuf). */
@@ -45,8 +41,7 @@ export interface OpenedSocket {
 export function openXfrmSocket(libc: Libc, namespace: string | undefined, options: OpenOptions): OpenedSocket {
   const groups = [...new Set(options.groups)];
   const what = groups.length > 0 ? 'Cannot listen for XFRM events' : 'Cannot open a socket for XFRM requests';
-  const wanted =
-    options.receiveBufferBytes ?? (groups.length > 0 ? EVENT_RECEIVE_BUFFER_BYTES : REQUEST_RECEIVE_BUFFER_BYTES);
+  const wanted = options.receiveBufferBytes ?? defaultReceiveBuffer(groups.length > 0);
   checkArguments(groups, wanted);
 
   const fd = createSocket(libc, namespace, what);

@@ -99,10 +99,16 @@ export class NetlinkSocket implements LinuxKernelSocket {
     throw syscallError('sendto', errno, `Cannot send ${datagram.length} bytes (at most ${this.datagramBytesMax})`);
   }
 
-  receive(handler: (batch: Batch) => void): void {
+  receive(handler: ((batch: Batch) => void) | undefined): void {
     this.#mustBeOpen('receive');
     this.#receiver = handler;
-    this.#watch ??= this.#libc.watch(this.#fd, this.#ready);
+    if (handler !== undefined) {
+      this.#watch ??= this.#libc.watch(this.#fd, this.#ready);
+      return;
+    }
+    // A descriptor that is watched and not read would wake the event loop without end.
+    this.#watch?.close();
+    this.#watch = undefined;
   }
 
   drain(): void {
@@ -144,11 +150,10 @@ export class NetlinkSocket implements LinuxKernelSocket {
   };
 
   #read(roundsMax: number): void {
-    const receiver = this.#receiver;
-    if (this.#draining || receiver === undefined) return;
+    if (this.#draining) return;
     this.#draining = true;
     try {
-      for (let round = 0; round < roundsMax && this.#readOnce(); round++);
+      for (let round = 0; round < roundsMax && this.#receiver !== undefined && this.#readOnce(); round++);
     } finally {
       this.#draining = false;
     }

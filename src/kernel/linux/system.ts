@@ -1,4 +1,5 @@
 import { closeSync } from 'node:fs';
+import { version } from 'node:os';
 import { syscallError } from '../errors.ts';
 import {
   CAP_NET_ADMIN,
@@ -10,6 +11,8 @@ import {
   MSG_DONTWAIT,
   NETLINK_PKTINFO,
   POLLIN,
+  SCHED_FIFO,
+  SCHED_OTHER,
   SOCK_CLOEXEC,
   SOL_NETLINK,
   SockaddrNl,
@@ -29,8 +32,10 @@ export interface LinuxSystem {
   inNamespace<T>(namespace: number, action: () => T): T;
   /** Runs `action` without CAP_NET_ADMIN in the thread's effective set. */
   withoutNetAdmin<T>(action: () => T): T;
-  /** Keeps the thread on the processor it is on until the returned function is called. */
-  stayOnProcessor(): () => void;
+  /** Whether the kernel is built for several processors: its workers then wait for RCU, and finish later. */
+  readonly smp: boolean;
+  /** Keeps the thread on the processor it is on. */
+  holdProcessor(): ProcessorHold;
   /** A descriptor, closed on exec, or a negative errno. */
   socket(family: number, type: number, protocol: number): number;
   bind(fd: number, address: Uint8Array): number;
@@ -42,6 +47,16 @@ export interface LinuxSystem {
   /** Waits until something can be read, or an error reported; false when the time is over. */
   waitReadable(fd: number, timeoutMs: number): boolean;
   close(fd: number): void;
+}
+
+/**
+ * The thread on one processor. On an SMP kernel it also has real-time priority there, if it may: workers of the kernel run when this thread
+ * waits or lets them.
+ */
+export interface ProcessorHold {
+  /** Lets those run who are ready to, such as a worker that a request has woken. */
+  letWorkersRun(): void;
+  release(): void;
 }
 
 export interface ReceivedDatagram {
@@ -60,17 +75,24 @@ const INTERRUPTED = 4;
 const ATTEMPTS_MAX = 100;
 /** 1024 processors. */
 const AFFINITY_WORDS = 32;
+/** Many times what a worker takes, as it has the processor to itself. */
+const WORKER_MS = 20;
+/** The lowest one: above everything that is not real-time. */
+const FIFO_PRIORITY = 1;
 
 /** Loads libc. @throws KernelError ERR_NOT_LINUX, ERR_UNSUPPORTED_ARCH or ERR_NO_KOFFI */
 export async function openSystem(host?: Host): Promise<LinuxSystem> {
   const libc = await loadLibc(host);
   const message = new MessageSlot(libc);
+  // The kernel's version begins with its build number and what kind of build it is.
+  const smp = / SMP /.test(version());
   const result = (value: number): number => (value < 0 ? -libc.errno() : value);
   return {
     newNamespace: () => newNetworkNamespace(libc),
     inNamespace: (namespace, action) => inOpenNamespace(libc, namespace, 'a network namespace', action),
     withoutNetAdmin: (action) => withoutNetAdmin(libc, action),
-    stayOnProcessor: () => stayOnProcessor(libc),
+    smp,
+    holdProcessor: () => holdProcessor(libc, smp),
     socket: (family, type, protocol) => result(libc.socket(family, type | SOCK_CLOEXEC, protocol)),
     bind: (fd, address) => result(libc.bind(fd, address, address.length)),
     setOption: (fd, level, option, value) => result(libc.setsockopt(fd, level, option, Int32Array.of(value), 4)),
@@ -120,7 +142,7 @@ function withoutNetAdmin<T>(libc: Libc, action: () => T): T {
   }
 }
 
-function stayOnProcessor(libc: Libc): () => void {
+function holdProcessor(libc: Libc, smp: boolean): ProcessorHold {
   const before = new Uint32Array(AFFINITY_WORDS);
   const here = new Uint32Array(AFFINITY_WORDS);
   if (libc.sched_getaffinity(0, before.byteLength, before) < 0) {
@@ -131,7 +153,21 @@ function stayOnProcessor(libc: Libc): () => void {
   if (libc.sched_setaffinity(0, here.byteLength, here) < 0) {
     throw syscallError('sched_setaffinity', libc.errno(), 'Cannot stay on a processor');
   }
-  return () => void libc.sched_setaffinity(0, before.byteLength, before);
+  const schedule = (policy: number, priority: number): boolean =>
+    libc.sched_setscheduler(0, policy, Int32Array.of(priority)) >= 0;
+  // Without CAP_SYS_NICE, or with a libc that does not offer it, workers may come in between.
+  const realTime = smp && schedule(SCHED_FIFO, FIFO_PRIORITY);
+  return {
+    letWorkersRun() {
+      // To yield is not to stop: 6.12's scheduler may choose this thread again.
+      if (smp) libc.poll(Int32Array.of(-1, 0), 1, WORKER_MS);
+      else libc.sched_yield();
+    },
+    release() {
+      if (realTime) schedule(SCHED_OTHER, 0);
+      libc.sched_setaffinity(0, before.byteLength, before);
+    },
+  };
 }
 
 /** Room for one datagram, its sender and its control messages, as recvmmsg(2) wants it. */

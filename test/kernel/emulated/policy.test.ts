@@ -1,31 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { NlmF } from '../../../src/netlink/index.ts';
-import { XFRM_INF, XfrmGroup, type XfrmMessage } from '../../../src/xfrm/index.ts';
-import { ask, newSa, received, type World, world } from './world.ts';
-
-const { sel } = newSa().body;
-
-function newPolicy(lft: Partial<XfrmMessage<'NEWPOLICY'>['body']['lft']>): XfrmMessage<'NEWPOLICY'> {
-  const limits = { ...newSa().body.lft, softByteLimit: XFRM_INF, ...lft };
-  return {
-    kind: 'NEWPOLICY',
-    flags: NlmF.REQUEST | NlmF.ACK,
-    seq: 3,
-    pid: 0,
-    body: {
-      sel: { ...sel, family: 2 },
-      lft: limits,
-      curlft: { bytes: 0n, packets: 0n, addTime: 0n, useTime: 0n },
-      priority: 0,
-      index: 0,
-      dir: 1,
-      action: 0,
-      flags: 0,
-      share: 0,
-    },
-    attributes: {},
-  };
-}
+import { XfrmGroup, type XfrmMessage } from '../../../src/xfrm/index.ts';
+import { ask, newPolicy, received, type World, world } from './world.ts';
 
 /** `hard` of each POLEXPIRE after so many milliseconds. */
 function expired(here: World, ms: number): number[] {

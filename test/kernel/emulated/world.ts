@@ -84,6 +84,36 @@ export function newSa(attributes: XfrmMessage<'NEWSA'>['attributes'] = {}, spi =
   };
 }
 
+/** A policy for everything outbound, with these limits in time and so many templates. */
+export function newPolicy(
+  lft: Partial<XfrmMessage<'NEWPOLICY'>['body']['lft']> = {},
+  templates = 0,
+): XfrmMessage<'NEWPOLICY'> {
+  const { body } = newSa();
+  const tmpl = Array.from({ length: templates }, (_, i) => ({
+    id: { daddr: LOCAL, spi: i, proto: 50 },
+    family: 2,
+    saddr: PEER,
+    reqid: i,
+    mode: 1,
+    share: 0,
+    optional: 0,
+    aalgos: 0xffff_ffff,
+    ealgos: 0xffff_ffff,
+    calgos: 0xffff_ffff,
+  }));
+  const { sel, curlft } = body;
+  const rest = { priority: 0, index: 0, dir: 1, action: 0, flags: 0, share: 0 };
+  return {
+    kind: 'NEWPOLICY',
+    flags: NlmF.REQUEST | NlmF.ACK,
+    seq: 3,
+    pid: 0,
+    body: { sel, lft: { ...body.lft, ...lft }, curlft, ...rest },
+    attributes: templates === 0 ? {} : { tmpl },
+  };
+}
+
 export function aevent(
   kind: 'NEWAE' | 'GETAE',
   attributes: XfrmMessage<'NEWAE'>['attributes'] = {},

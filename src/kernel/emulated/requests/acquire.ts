@@ -15,7 +15,7 @@ const ALGOS = 12;
 const OUT = 1;
 
 export function acquire(r: Request): number {
-  const wrong = checkPolicy(r, Acq.POLICY);
+  const wrong = checkPolicy(r, Acq.POLICY) || r.outOfMemory();
   if (wrong !== 0) return wrong;
   const { ns } = r;
   // Its mark is shown as it was given: only a database ANDs it with its mask.

@@ -10,6 +10,7 @@ const SPD = { INFO: 1, HINFO: 2, IPV4_HTHRESH: 3, IPV6_HTHRESH: 4 } as const;
 const HASH_MAX = 0x10_0000;
 
 export function getSadInfo(r: Request): number {
+  if (r.outOfMemory() !== 0) return Errno.ENOMEM;
   const { ns, requester } = r;
   const { writer } = ns.host;
   const at = writer.reset().begin(XfrmMsg.NEWSADINFO, 0, r.seq, requester.portId, 4);
@@ -27,6 +28,7 @@ function words(ns: Namespace, type: number, values: readonly number[]): void {
 }
 
 export function getSpdInfo(r: Request): number {
+  if (r.outOfMemory() !== 0) return Errno.ENOMEM;
   const { ns, requester } = r;
   const { writer } = ns.host;
   const at = writer.reset().begin(XfrmMsg.NEWSPDINFO, 0, r.seq, requester.portId, 4);
@@ -41,7 +43,6 @@ export function getSpdInfo(r: Request): number {
 }
 
 export function setSpdInfo(r: Request): number {
-  const { thresholds } = r.ns.spd;
   for (const [type, max, name] of [
     [SPD.IPV4_HTHRESH, 32, 'IPv4'],
     [SPD.IPV6_HTHRESH, 128, 'IPv6'],
@@ -52,8 +53,10 @@ export function setSpdInfo(r: Request): number {
       return r.failSince62(Errno.EINVAL, `Invalid hash threshold (must be <= ${max} for ${name})`);
     }
   }
-  if (r.attributes.has(SPD.IPV4_HTHRESH)) thresholds.set(r.attributes.payload(SPD.IPV4_HTHRESH).subarray(0, 2), 0);
-  if (r.attributes.has(SPD.IPV6_HTHRESH)) thresholds.set(r.attributes.payload(SPD.IPV6_HTHRESH).subarray(0, 2), 2);
+  if (r.attributes.has(SPD.IPV4_HTHRESH))
+    r.ns.spd.setThresholds(r.attributes.payload(SPD.IPV4_HTHRESH).subarray(0, 2), 0);
+  if (r.attributes.has(SPD.IPV6_HTHRESH))
+    r.ns.spd.setThresholds(r.attributes.payload(SPD.IPV6_HTHRESH).subarray(0, 2), 2);
   return 0;
 }
 
@@ -84,6 +87,7 @@ export function setDefault(r: Request): number {
 }
 
 export function getDefault(r: Request): number {
+  if (r.outOfMemory() !== 0) return Errno.ENOMEM;
   writeDefaults(r.ns, r.seq, r.requester.portId);
   r.requester.reply();
   return 0;

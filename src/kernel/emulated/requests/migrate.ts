@@ -6,7 +6,7 @@ import type { Namespace } from '../namespace.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, SaState } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
-import { type Flow, Sel, selectorMatches } from '../selector.ts';
+import { type Flow, halfAt, Sel } from '../selector.ts';
 import { DIRECTIONS, type Policy } from '../spd.ts';
 import { writePolicyType } from '../write-policy.ts';
 import { checkType, policyType, Tmpl } from './policy-construct.ts';
@@ -97,7 +97,12 @@ function findPolicy(r: Request, dir: number): Policy | undefined {
     if (selector[Sel.PROTO] !== PROTO_ANY) return same(policy, 0, Sel.SIZE);
     return same(policy, Sel.FAMILY, 4) && same(policy, Sel.DADDR, size) && same(policy, Sel.SADDR, size);
   };
-  return r.ns.spd.ordered(dir).find((policy) => policy.type === policyType(r) && matches(policy));
+  let best: Policy | undefined;
+  for (let policy = r.ns.spd.newest; policy !== undefined; policy = policy.older) {
+    if (policy.dir !== dir || policy.type !== policyType(r) || !matches(policy)) continue;
+    if (best === undefined || policy.priority <= best.priority) best = policy;
+  }
+  return best;
 }
 
 const PORT_EXACT = 0xffff;
@@ -115,12 +120,7 @@ function findPolicyByFlow(r: Request, dir: number): Policy | undefined {
     dport: port(Sel.DPORT, Sel.DPORT_MASK),
     ifindex: r.u32(Sel.IFINDEX),
   };
-  const ifId = r.attributes.u32(A.IF_ID);
-  return r.ns.spd.first(dir, policyType(r), (policy) => {
-    if (policy.mark !== 0 || policy.ifId !== ifId) return false;
-    if (policy.view.getUint16(Sel.FAMILY, little) !== flow.family) return false;
-    return selectorMatches(policy.view, policy.info, 0, flow);
-  });
+  return r.ns.spd.lookup(dir, flow, 0, r.attributes.u32(A.IF_ID), policyType(r));
 }
 
 function readMoves(payload: Uint8Array, count: number): Move[] {
@@ -178,7 +178,7 @@ function findSa({ sad }: Namespace, { bytes, view }: Move, ifId: number): number
 function moveSa({ ns }: Request, slot: number, { bytes, view }: Move): number {
   const { sad } = ns;
   const family = view.getUint16(M.NEW_FAMILY, little);
-  const selFamily = sad.view.getUint16(4 * sad.row(slot) + Sel.FAMILY, little);
+  const selFamily = halfAt(sad.selector(slot), Sel.FAMILY);
   const isTunnel = sad.mode(slot) === XfrmMode.TUNNEL || sad.mode(slot) === XfrmMode.BEET;
   if (sad.state(slot) === SaState.ACQ || (family !== 2 && family !== 10)) return NO_SLOT;
   if (!isTunnel && selFamily !== 0 && selFamily !== family) return NO_SLOT;
@@ -198,22 +198,8 @@ function moveSa({ ns }: Request, slot: number, { bytes, view }: Move): number {
 
 /** All that an SA is, without its place in the tables. */
 function cloneSa({ sad }: Namespace, slot: number): number {
-  const clone = sad.allocate();
-  const [from, to] = [sad.row(slot), sad.row(clone)];
-  sad.words.copyWithin(to, from, from + Row.WORDS);
-  sad.words[to + Row.STATE] = SaState.VALID;
-  for (const link of [Row.NEXT_SPI, Row.NEXT_DST, Row.NEXT_ALL, Row.PREVIOUS_ALL]) sad.words[to + link] = 0;
-  // What stands outside the row is copied, not shared.
-  sad.words[to + Row.ATTRIBUTES_SIZE] = 0;
-  const { head, body, tail } = sad.attributes(slot);
-  sad.setAttributes(clone, { head: head.slice(), body: body.slice(), tail: tail.slice() });
-  const esn = sad.esnAt(slot);
-  sad.words[to + Row.ESN_AT] = 0;
-  if (esn !== 0) {
-    const count = 2 * sad.esnWords(slot);
-    const place = sad.makeEsn(clone, sad.arena.words[esn] as number);
-    sad.arena.words.copyWithin(place, esn, esn + count);
-  }
+  const clone = sad.clone(slot);
+  sad.words[sad.row(clone) + Row.STATE] = SaState.VALID;
   return clone;
 }
 

@@ -44,7 +44,8 @@ export const Tmpl = {
 
 const TMPL = 5;
 const POLICY_TYPE = 16;
-const TEMPLATES_MAX = 6;
+/** XFRM_MAX_DEPTH. */
+export const TEMPLATES_MAX = 6;
 const MODE_MAX = 5;
 const ACTION_MAX = 1;
 const SHARE_MAX = 3;

@@ -16,7 +16,7 @@ const XFRMA_POLICY = 7;
 const Id = { INDEX: 56, DIR: 60, SIZE: 64 } as const;
 
 export function newPolicy(r: Request): number {
-  const wrong = checkPolicy(r);
+  const wrong = checkPolicy(r) || r.outOfMemory();
   if (wrong !== 0) return wrong;
   const { ns } = r;
   const dir = r.u8(Pol.DIR);
@@ -61,6 +61,7 @@ function find(r: Request, index: number, dir: number): Policy | number {
 export function getPolicy(r: Request): number {
   const policy = find(r, r.u32(Id.INDEX), r.u8(Id.DIR));
   if (typeof policy === 'number') return policy;
+  if (r.outOfMemory() !== 0) return Errno.ENOMEM;
   r.ns.host.writer.reset();
   writePolicy(r.ns, policy, XfrmMsg.NEWPOLICY, 0, r.seq, r.requester.portId);
   r.requester.replyOfPage();

@@ -15,6 +15,7 @@ import { Errno } from '../errno.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, RowBit, SaState, setNumber64 } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
+import { Sel } from '../selector.ts';
 import { A, keyBytes } from './sa-check.ts';
 
 /** Makes a row of a checked NEWSA or UPDSA (xfrm_user.c:xfrm_state_construct). */
@@ -58,7 +59,8 @@ export function constructSa(r: Request): number {
   const row = sad.row(slot);
   const { words, bytes } = sad;
   const base = 4 * row;
-  bytes.set(r.slice(0, InfoByte.SIZE), base);
+  const selector = r.slice(0, Sel.SIZE).slice();
+  bytes.set(r.slice(InfoByte.DADDR, InfoByte.SIZE - InfoByte.DADDR), base + InfoByte.DADDR);
   // What is the kernel's to say: counters used, statistics, the end of the structure.
   words.fill(0, row + Row.CURLFT, row + Row.ACQ_SEQ);
   bytes.fill(0, base + InfoByte.FLAGS + 1, base + InfoByte.SIZE);
@@ -66,8 +68,9 @@ export function constructSa(r: Request): number {
   const family = r.u16(InfoByte.FAMILY);
   const flags = r.u8(InfoByte.FLAGS);
   if (r.u16(InfoByte.SEL_FAMILY) === 0 && (flags & SaFlag.AF_UNSPEC) === 0) {
-    sad.view.setUint16(base + InfoByte.SEL_FAMILY, family, little);
+    new DataView(selector.buffer).setUint16(Sel.FAMILY, family, little);
   }
+  sad.setSelector(slot, selector);
   words[row + Row.STATE] = SaState.VALID;
   setNumber64(words, row + Row.ADD_TIME, host.seconds());
   words[row + Row.MARK] = r.mark();
@@ -75,7 +78,6 @@ export function constructSa(r: Request): number {
   words[row + Row.IF_ID] = attributes.u32(A.IF_ID);
   sad.setDir(slot, attributes.u8(A.SA_DIR));
   sad.setBit(slot, RowBit.OSEQ_MAY_WRAP, (attributes.u32(A.SA_EXTRA_FLAGS) & SaExtraFlag.OSEQ_MAY_WRAP) !== 0);
-  sad.setBit(slot, RowBit.ENCAP, attributes.has(A.ENCAP));
   sad.setAttributes(slot, { head, body, tail });
   words[row + Row.MAXDIFF] = ns.sysctls.aeventRseqth;
   words[row + Row.MAXAGE] = etimeToJiffies(ns.sysctls.aeventEtime, host.profile.hz);
@@ -95,15 +97,11 @@ export function updateAeventParameters(r: Request, slot: number, withEsn: boolea
     const from = attributes.at(type);
     for (let i = 0; i < count; i++) to[at + i] = view.getUint32(from + 4 * i, little);
   };
-  const esn = sad.esnAt(slot);
-  if (withEsn && attributes.has(A.REPLAY_ESN_VAL) && esn !== 0) {
-    const count = sad.esnWords(slot);
-    copy(A.REPLAY_ESN_VAL, sad.arena.words, esn, count);
-    copy(A.REPLAY_ESN_VAL, sad.arena.words, esn + count, count);
-  }
-  if (attributes.has(A.REPLAY_VAL)) {
-    copy(A.REPLAY_VAL, words, row + Row.REPLAY, 3);
-    copy(A.REPLAY_VAL, words, row + Row.SENT, 3);
+  // What user space sets counts as notified. A state of the other form than the SA's shows nowhere.
+  const type = sad.hasBitmap(slot) ? A.REPLAY_ESN_VAL : A.REPLAY_VAL;
+  if (attributes.has(type) && (withEsn || type === A.REPLAY_VAL)) {
+    copy(type, sad.replayWords(slot), sad.replayAt(slot), sad.replayLength(slot));
+    takeSnapshot(r.ns, slot);
   }
   if (attributes.has(A.LTIME_VAL)) copy(A.LTIME_VAL, words, row + Row.CURLFT, 8);
   if (attributes.has(A.ETIMER_THRESH)) words[row + Row.MAXAGE] = attributes.u32(A.ETIMER_THRESH);
@@ -377,8 +375,10 @@ function makeReplayState(r: Request, slot: number): void {
   const { sad } = r.ns;
   const at = r.attributes.at(A.REPLAY_ESN_VAL);
   if (at < 0) return;
-  const esn = sad.makeEsn(slot, r.u32(at - r.body));
+  sad.makeEsn(slot, r.u32(at - r.body));
   // A bitmap that was left out starts as zeros.
-  const given = Math.min(sad.esnWords(slot), r.attributes.length(A.REPLAY_ESN_VAL) >> 2);
-  for (let i = 0; i < given; i++) sad.arena.words[esn + i] = r.view.getUint32(at + 4 * i, little);
+  const given = Math.min(sad.replayLength(slot), r.attributes.length(A.REPLAY_ESN_VAL) >> 2);
+  const words = sad.replayWords(slot);
+  const to = sad.replayAt(slot);
+  for (let i = 0; i < given; i++) words[to + i] = r.view.getUint32(at + 4 * i, little);
 }

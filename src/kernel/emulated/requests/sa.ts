@@ -144,7 +144,7 @@ function update(r: Request, slot: number): number {
 
 /** Both NEWSA and UPDSA: carries out, then tells. A row that only served an update goes away. */
 export function newOrUpdateSa(r: Request): number {
-  const wrong = checkNewSa(r);
+  const wrong = checkNewSa(r) || r.outOfMemory();
   if (wrong !== 0) return wrong;
   const slot = constructSa(r);
   if (slot < 0) return -slot;
@@ -176,6 +176,7 @@ function lookupById(r: Request): number {
 export function getSa(r: Request): number {
   const slot = lookupById(r);
   if (slot < 0) return -slot;
+  if (r.outOfMemory() !== 0) return Errno.ENOMEM;
   r.ns.host.writer.reset();
   writeSa(r.ns, slot, XfrmMsg.NEWSA, 0, r.seq, r.requester.portId);
   r.requester.replyOfPage();

@@ -45,6 +45,8 @@ export function allocSpi(r: Request): number {
   const seq = r.u32(4 * Row.ACQ_SEQ);
   let slot = seq === 0 ? NO_SLOT : larvalBySeq(ns, seq, r.mark(), facts.daddr);
   if (slot === NO_SLOT) slot = findLarval(ns, facts);
+  // Without memory for it the kernel says that it has found none.
+  if (slot === NO_SLOT && r.outOfMemory() !== 0) return r.failSince62(Errno.ENOENT, 'Target ACQUIRE not found');
   if (slot === NO_SLOT) {
     slot = newLarval(ns, facts);
     insertLarval(ns, slot);
@@ -60,6 +62,7 @@ export function allocSpi(r: Request): number {
     sad.setDir(slot, dir);
     showLarval(ns, slot);
   }
+  if (r.outOfMemory() !== 0) return Errno.ENOMEM;
   ns.host.writer.reset();
   writeSa(ns, slot, XfrmMsg.NEWSA, 0, r.seq, r.requester.portId);
   r.requester.replyOfPage();

@@ -1,0 +1,60 @@
+/** What came to a gateway that was not switched on yet. */
+
+const PACKETS_MAX = 16_384;
+const BYTES_MAX = 32 << 20;
+/** What is older when the gateway is switched on is of no use any more. */
+const KEPT_MS = 5_000;
+
+interface Held {
+  readonly packet: Uint8Array;
+  readonly handle: (packet: Uint8Array) => void;
+  readonly sinceMs: number;
+}
+
+/** Packets that wait, in the order in which they came. Bounded in number, bytes and age; the oldest go first. */
+export class Hold {
+  #held: Held[] = [];
+  /** What is before it in the list is gone. */
+  #first = 0;
+  #bytes = 0;
+  readonly #nowMs: () => number;
+
+  constructor(nowMs: () => number = () => performance.now()) {
+    this.#nowMs = nowMs;
+  }
+
+  /** Keeps a copy of the packet and what is to be done with it. */
+  put(packet: Uint8Array, handle: (packet: Uint8Array) => void): void {
+    const nowMs = this.#nowMs();
+    this.#held.push({ packet: packet.slice(), handle, sinceMs: nowMs });
+    this.#bytes += packet.length;
+    while (
+      this.#held.length - this.#first > PACKETS_MAX ||
+      this.#bytes > BYTES_MAX ||
+      this.#isOld(this.#first, nowMs)
+    ) {
+      this.#bytes -= (this.#held[this.#first] as Held).packet.length;
+      this.#first++;
+    }
+    if (this.#first < PACKETS_MAX) return;
+    this.#held = this.#held.slice(this.#first);
+    this.#first = 0;
+  }
+
+  /** Does what waits, but for what is too old. */
+  release(): void {
+    const held = this.#held;
+    const nowMs = this.#nowMs();
+    let next = this.#first;
+    while (next < held.length && this.#isOld(next, nowMs)) next++;
+    this.#held = [];
+    this.#first = 0;
+    this.#bytes = 0;
+    for (const { packet, handle } of held.slice(next)) handle(packet);
+  }
+
+  #isOld(index: number, nowMs: number): boolean {
+    const held = this.#held[index];
+    return held !== undefined && nowMs - held.sinceMs > KEPT_MS;
+  }
+}
