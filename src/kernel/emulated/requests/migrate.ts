@@ -1,5 +1,5 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
-import { AddressFamily, XfrmGroup, XfrmMode, XfrmMsg } from '../../../xfrm/index.ts';
+import { AddressFamily, EncapType, IpProto, XfrmGroup, XfrmMode, XfrmMsg } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
 import { deleteSa } from '../lifetime.ts';
 import type { Namespace } from '../namespace.ts';
@@ -105,19 +105,15 @@ function findPolicy(r: Request, dir: number): Policy | undefined {
   return best;
 }
 
-const PORT_EXACT = 0xffff;
-
 /** As for a packet without a mark between the selector's addresses (6.12). */
 function findPolicyByFlow(r: Request, dir: number): Policy | undefined {
-  const port = (at: number, mask: number): number =>
-    r.view.getUint16(r.body + mask) === PORT_EXACT ? r.view.getUint16(r.body + at) : 0;
   const flow: Flow = {
     family: r.u16(Sel.FAMILY),
     saddr: r.slice(Sel.SADDR, 16),
     daddr: r.slice(Sel.DADDR, 16),
     proto: r.u8(Sel.PROTO),
-    sport: port(Sel.SPORT, Sel.SPORT_MASK),
-    dport: port(Sel.DPORT, Sel.DPORT_MASK),
+    sport: r.view.getUint16(r.body + Sel.SPORT),
+    dport: r.view.getUint16(r.body + Sel.DPORT),
     ifindex: r.u32(Sel.IFINDEX),
   };
   return r.ns.spd.lookup(dir, flow, 0, r.attributes.u32(A.IF_ID), policyType(r));
@@ -175,8 +171,10 @@ function findSa({ sad }: Namespace, { bytes, view }: Move, ifId: number): number
  * Puts a clone with the new addresses into the database (xfrm_state.c:xfrm_state_migrate). NO_SLOT: its mode does not go with the new
  * family, it is a larval one, or there is an SA with the new identity.
  */
-function moveSa({ ns }: Request, slot: number, { bytes, view }: Move): number {
+function moveSa(r: Request, slot: number, { bytes, view }: Move): number {
+  const { ns } = r;
   const { sad } = ns;
+  if (!takesEncap(r, sad.proto(slot))) return NO_SLOT;
   const family = view.getUint16(M.NEW_FAMILY, little);
   const selFamily = halfAt(sad.selector(slot), Sel.FAMILY);
   const isTunnel = sad.mode(slot) === XfrmMode.TUNNEL || sad.mode(slot) === XfrmMode.BEET;
@@ -194,6 +192,15 @@ function moveSa({ ns }: Request, slot: number, { bytes, view }: Move): number {
     return NO_SLOT;
   }
   return clone;
+}
+
+/** Whether the ENCAP of the request, if there is one, is of a kind that an SA of this protocol can have. */
+function takesEncap(r: Request, proto: number): boolean {
+  const at = r.attributes.at(A.ENCAP);
+  if (at < 0) return true;
+  const type = r.u16(at - r.body);
+  if (proto !== IpProto.ESP) return false;
+  return type === EncapType.ESPINUDP || (type === EncapType.ESPINUDP_NON_IKE && r.ns.host.profile.nonIkeEncap);
 }
 
 /** All that an SA is, without its place in the tables. */

@@ -211,6 +211,10 @@ function checkEsnDirection(r: Request): number {
     if (esn(2) !== 0 || esn(4) !== 0) return r.fail(Errno.EINVAL, 'Replay seq and seq_hi should be 0 for output SA');
     if (esn(0) !== 0) return r.fail(Errno.EINVAL, 'Replay bmp_len should 0 for output SA');
   }
+  const is64 = (r.u8(InfoByte.FLAGS) & SaFlag.ESN) !== 0;
+  if (dir === IN && !is64 && esn(4) !== 0) {
+    return r.fail(Errno.EINVAL, 'Replay seq_hi should be 0 in non-ESN mode for input SA');
+  }
   if (dir === IN && (esn(1) !== 0 || esn(3) !== 0)) {
     return r.fail(Errno.EINVAL, 'Replay oseq and oseq_hi should be 0 for input SA');
   }
