@@ -3,7 +3,7 @@ import type { Namespace } from './namespace.ts';
 import { Esn, Legacy, Sent } from './replay.ts';
 import { InfoByte, Row, RowBit, SaState } from './row.ts';
 import { wheelExpiry } from './timers.ts';
-import { writeMark, writeReplay } from './write-sa.ts';
+import { writeCpuAndDir, writeMark, writeReplay } from './write-sa.ts';
 
 /** Replay notifications: when the kernel sends NEWAE by itself, and how it looks (xfrm_replay.c:xfrm_replay_notify). */
 
@@ -11,7 +11,6 @@ const LTIME_VAL = 9;
 const REPLAY_THRESH = 11;
 const ETIMER_THRESH = 12;
 const IF_ID = 31;
-const SA_DIR = 33;
 const U32 = 0x1_0000_0000;
 
 /** The default of XFRMA_ETIMER_THRESH in jiffies, from the sysctl's units of 100 ms; the product wraps as in the kernel. */
@@ -131,8 +130,7 @@ export function writeAevent(ns: Namespace, slot: number, flags: number, seq: num
   writeMark(writer, words[row + Row.MARK] as number, words[row + Row.MARK_MASK] as number);
   const ifId = words[row + Row.IF_ID] as number;
   if (ifId !== 0) writer.u32(IF_ID, ifId);
-  const dir = sad.dir(slot);
-  if (dir !== 0) writer.u8(SA_DIR, dir);
+  writeCpuAndDir(ns, slot);
   writer.end();
 }
 

@@ -1,20 +1,16 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
-import { IpProto, SaDir, XfrmGroup, XfrmMode, XfrmMsg } from '../../xfrm/index.ts';
+import { IpProto, SaDir, XfrmGroup, XfrmMsg } from '../../xfrm/index.ts';
 import { onCounterChange } from './aevent.ts';
 import { checkExpire } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
-import { touchPolicy } from './policy-timer.ts';
 import { Check, Esn, esnInferHi, ReplayMode, replayAdvance, replayCheck } from './replay.ts';
-import { Pol } from './requests/policy-construct.ts';
 import { add64, InfoByte, Row, RowBit, SaState } from './row.ts';
 import { NO_SLOT } from './sad.ts';
-import type { Flow } from './selector.ts';
 
 /** An inbound IPsec packet through the SA database, in the kernel's order (xfrm_input.c:xfrm_input). Facts in, verdict out; no ciphers. */
 
 const little = hostLittleEndian;
 const MAPPING_SIZE = 64;
-const POLICY_BLOCK = 1;
 
 /** What the data plane knows of an inbound packet. One object can serve for all packets. */
 export interface InboundFacts {
@@ -185,28 +181,4 @@ function noticeMapping(ns: Namespace, slot: number, facts: InboundFacts): void {
   writer.view.setUint16(at + 62, facts.sport);
   writer.end();
   ns.multicast(XfrmGroup.MAPPING);
-}
-
-/**
- * Whether a packet that an SA let in may go further, by the policies of `dir` (xfrm_policy.c:__xfrm_policy_check): one that came through a
- * tunnel needs a policy.
- */
-export function inboundPolicyAllows(
-  ns: Namespace,
-  dir: number,
-  flow: Flow,
-  mark: number,
-  mode: number,
-  ifId = 0,
-): boolean {
-  const policy = ns.spd.lookup(dir, flow, mark, ifId);
-  if (policy !== undefined) {
-    touchPolicy(ns, policy);
-    if (policy.info[Pol.ACTION] !== POLICY_BLOCK) return true;
-    ns.stat('XfrmInPolBlock');
-    return false;
-  }
-  if (ns.spd.defaults[dir] !== POLICY_BLOCK && mode === XfrmMode.TRANSPORT) return true;
-  ns.stat('XfrmInNoPols');
-  return false;
 }

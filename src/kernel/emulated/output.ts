@@ -4,7 +4,7 @@ import { onCounterChange } from './aevent.ts';
 import { flowIsOfSa } from './data-plane.ts';
 import { Errno } from './errno.ts';
 import { account } from './input.ts';
-import { insertLarval, newLarval } from './larval.ts';
+import { insertLarval, newLarval, showLarval } from './larval.ts';
 import { checkExpire } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
 import { touchPolicy } from './policy-timer.ts';
@@ -20,6 +20,9 @@ import { writePolicyExtras } from './write-policy.ts';
 
 const little = hostLittleEndian;
 const OUT = 1;
+/** Types of policies. */
+const MAIN = 0;
+const SUB = 1;
 const POLICY_BLOCK = 1;
 
 /** What became of an outbound packet; one object that every call returns. */
@@ -99,34 +102,36 @@ export interface OutboundFacts {
   readonly packetBytes: number;
 }
 
-/** The SAs of the packet under way, in the order of its templates. */
-const slots = new Int32Array(TEMPLATES_MAX);
+/** The SAs of the packet under way, in the order of the templates of its policies, of which there are two at most. */
+const slots = new Int32Array(2 * TEMPLATES_MAX);
 
 /** Takes an outbound packet through policies and SAs (xfrm_policy.c: xfrm_lookup_with_ifid, xfrm_tmpl_resolve_one). */
 export function output(ns: Namespace, facts: OutboundFacts): OutboundResult {
   const { flow } = facts;
-  const policy = ns.spd.lookup(OUT, flow, facts.mark, facts.ifId);
-  if (policy === undefined) {
+  const policies = outboundPolicies(ns, facts);
+  if (policies.length === 0) {
     if (ns.spd.defaults[OUT] === POLICY_BLOCK) return refused(ns, 'XfrmOutPolBlock', Errno.EPERM);
     ended(0);
     result.sent = true;
     return result;
   }
-  if (policy.info[Pol.ACTION] === POLICY_BLOCK) {
-    touchPolicy(ns, policy);
+  if (policies.some(({ info }) => info[Pol.ACTION] === POLICY_BLOCK)) {
+    for (const policy of policies) touchPolicy(ns, policy);
     return refused(ns, 'XfrmOutPolBlock', Errno.EPERM);
   }
   let count = 0;
-  for (let at = 0; at < policy.templates.length; at += Tmpl.SIZE) {
-    const slot = stateFor(ns, policy, at, flow);
-    if (slot !== NO_SLOT) slots[count++] = slot;
-    else if (policy.templates[at + Tmpl.OPTIONAL] === 0) {
-      acquireFor(ns, policy, at, flow);
-      // xfrm_larval_drop: the packet waits for no SA, and its sender is told nothing.
-      return refused(ns, 'XfrmOutNoStates', 0);
+  for (const policy of policies) {
+    for (let at = 0; at < policy.templates.length; at += Tmpl.SIZE) {
+      const slot = stateFor(ns, policy, at, flow);
+      if (slot !== NO_SLOT) slots[count++] = slot;
+      else if (policy.templates[at + Tmpl.OPTIONAL] === 0) {
+        acquireFor(ns, policy, at, flow);
+        // xfrm_larval_drop: the packet waits for no SA, and its sender is told nothing.
+        return refused(ns, 'XfrmOutNoStates', 0);
+      }
     }
   }
-  touchPolicy(ns, policy);
+  for (const policy of policies) touchPolicy(ns, policy);
   ended(0);
   result.sent = true;
   for (let i = 0; i < count; i++) {
@@ -137,6 +142,18 @@ export function output(ns: Namespace, facts: OutboundFacts): OutboundResult {
   }
   result.depth = count;
   return result;
+}
+
+const found: Policy[] = [];
+
+/** A policy of type SUB comes first, and where there is one, that of type MAIN counts too (xfrm_policy.c:xfrm_expand_policies). */
+function outboundPolicies(ns: Namespace, { flow, mark, ifId }: OutboundFacts): readonly Policy[] {
+  found.length = 0;
+  const sub = ns.spd.lookup(OUT, flow, mark, ifId, SUB);
+  if (sub !== undefined) found.push(sub);
+  const main = ns.spd.lookup(OUT, flow, mark, ifId, MAIN);
+  if (main !== undefined) found.push(main);
+  return found;
 }
 
 /** The ends between which a template wants its SA: its own of a tunnel, else the packet's. Words as rows keep them. */
@@ -231,6 +248,10 @@ function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): void
   host.acquireSeq = (host.acquireSeq + 1) >>> 0 || 1;
   const slot = newLarval(ns, { ...facts, seq: host.acquireSeq });
   sad.setSelector(slot, selectorOf(flow));
+  if (host.profile.saDir) {
+    sad.setDir(slot, SaDir.OUT);
+    showLarval(ns, slot);
+  }
   sendAcquire(ns, slot, policy, at);
   insertLarval(ns, slot);
 }

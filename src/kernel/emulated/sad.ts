@@ -1,6 +1,7 @@
 import { SaFlag } from '../../xfrm/index.ts';
 import { ByteArena } from './arena.ts';
 import { encodedAttribute, pack, packedMax, unpack } from './encoded.ts';
+import { addressBucket } from './kernel-hash.ts';
 import { Esn, Legacy, ReplayMode } from './replay.ts';
 import { EsnAt, HIGH, InfoByte, LOW, REPLAY_BITMAP_WORDS, Row, RowBit, SaState } from './row.ts';
 import { Sel } from './selector.ts';
@@ -41,7 +42,7 @@ export class Sad {
   view: DataView<ArrayBuffer> = new DataView(this.words.buffer);
   /** SAs there are. */
   count = 0;
-  /** Buckets as GETSADINFO tells: they double when there are more SAs than buckets. */
+  /** Buckets as GETSADINFO tells: they double when there are as many SAs and a new one meets another in its bucket. */
   hashSize = 8;
   /** Larval SAs: few, and searched by more than one key. */
   readonly larval = new Set<number>();
@@ -293,9 +294,9 @@ export class Sad {
     if (this.#newest !== 0) words[(this.#newest - 1) * Row.WORDS + Row.PREVIOUS_ALL] = slot + 1;
     this.#newest = slot + 1;
     this.count++;
+    this.#link(slot);
     if (this.count > this.#byDst.length) this.#rehash();
-    else this.#link(slot);
-    if (this.count > this.hashSize) this.hashSize *= 2;
+    if (this.count >= this.hashSize && this.#collides(slot)) this.#growAsTheKernel();
     if (words[row + Row.STATE] === SaState.ACQ) this.larval.add(slot);
   }
 
@@ -451,15 +452,56 @@ export class Sad {
     }
   }
 
-  /** Doubles the tables. Oldest first, so that the newest stays in front of its chain. */
+  /** Doubles the tables; in each chain the order stays. */
   #rehash(): void {
+    const order = this.#slots(this.#bySpi, Row.NEXT_SPI).reverse();
+    const outbound = this.#slots(this.#byDst, Row.NEXT_DST).reverse();
     this.#bySpi = new Int32Array(2 * this.#bySpi.length);
     this.#byDst = new Int32Array(2 * this.#byDst.length);
-    let oldest = NO_SLOT;
-    for (let slot = this.newest(); slot >= 0; slot = this.older(slot)) oldest = slot;
-    for (let slot = oldest; slot >= 0; slot = (this.words[slot * Row.WORDS + Row.PREVIOUS_ALL] as number) - 1) {
-      this.#link(slot);
+    for (const slot of order) this.#push(this.#bySpi, this.#spiBucket(slot * Row.WORDS), slot, Row.NEXT_SPI);
+    for (const slot of outbound) this.#push(this.#byDst, this.#dstBucket(slot * Row.WORDS), slot, Row.NEXT_DST);
+  }
+
+  /** All slots of a table, chain by chain. */
+  #slots(table: Int32Array, link: number): number[] {
+    const slots: number[] = [];
+    for (const head of table) {
+      for (let next = head; next !== 0; next = this.words[(next - 1) * Row.WORDS + link] as number)
+        slots.push(next - 1);
     }
+    return slots;
+  }
+
+  #push(table: Int32Array, bucket: number, slot: number, link: number): void {
+    this.words[slot * Row.WORDS + link] = table[bucket] as number;
+    table[bucket] = slot + 1;
+  }
+
+  /** Whether the kernel's table of addresses has another SA in the bucket of this one (xfrm_state.c:xfrm_hash_grow_check). */
+  #collides(slot: number): boolean {
+    const bucket = this.#kernelBucket(slot);
+    for (let other = this.newest(); other >= 0; other = this.older(other)) {
+      if (other !== slot && this.#kernelBucket(other) === bucket) return true;
+    }
+    return false;
+  }
+
+  #kernelBucket(slot: number): number {
+    const base = slot * Row.WORDS * 4;
+    const reqid = this.words[slot * Row.WORDS + Row.REQID] as number;
+    const { DADDR, SADDR } = InfoByte;
+    return addressBucket(this.view, base + DADDR, base + SADDR, reqid, this.family(slot), this.hashSize);
+  }
+
+  /** The kernel moves chains from their front to the front of new ones: of several SAs with one identity the oldest is first then. */
+  #growAsTheKernel(): void {
+    this.hashSize *= 2;
+    const order = this.#slots(this.#bySpi, Row.NEXT_SPI);
+    const outbound = this.#slots(this.#byDst, Row.NEXT_DST);
+    this.#bySpi.fill(0);
+    this.#byDst.fill(0);
+    for (const slot of order) this.#push(this.#bySpi, this.#spiBucket(slot * Row.WORDS), slot, Row.NEXT_SPI);
+    for (const slot of outbound) this.#push(this.#byDst, this.#dstBucket(slot * Row.WORDS), slot, Row.NEXT_DST);
   }
 }
 

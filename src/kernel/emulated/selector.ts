@@ -12,7 +12,7 @@ export interface Flow {
   readonly proto: number;
   readonly sport: number;
   readonly dport: number;
-  /** The interface it leaves by; 0: not known. */
+  /** The interface it leaves by, of inbound ones the loopback (1); 0: not known, as with IPv6 that goes out. */
   readonly ifindex?: number;
 }
 
@@ -67,7 +67,7 @@ export function selectorMatches(bytes: Uint8Array, at: number, flow: Flow): bool
   if (((flow.dport ^ netHalfAt(bytes, at + Sel.DPORT)) & netHalfAt(bytes, at + Sel.DPORT_MASK)) !== 0) return false;
   if (((flow.sport ^ netHalfAt(bytes, at + Sel.SPORT)) & netHalfAt(bytes, at + Sel.SPORT_MASK)) !== 0) return false;
   const ifindex = wordAt(bytes, at + Sel.IFINDEX);
-  if (ifindex !== 0 && ifindex !== flow.ifindex) return false;
+  if (ifindex !== 0 && ifindex !== (flow.ifindex ?? 0)) return false;
   const max = addressBits(flow.family);
   const bitsD = Math.min(byte(bytes, at + Sel.PREFIX_D), max);
   const bitsS = Math.min(byte(bytes, at + Sel.PREFIX_S), max);

@@ -1,8 +1,9 @@
 import { type Address, IpProto, parseAddress, XfrmMode } from '../../xfrm/index.ts';
 import { KernelError } from '../errors.ts';
 import type { EmulatedNamespace } from './emulated.ts';
-import { encapType, type InboundFacts, inboundPolicyAllows, newInboundFacts, toRowWord, Verdict } from './input.ts';
+import { encapType, findInbound, type InboundFacts, newInboundFacts, toRowWord, Verdict } from './input.ts';
 import type { OutboundFacts } from './output.ts';
+import { inboundPolicyAllows } from './policy-check.ts';
 import { Row } from './row.ts';
 
 /** A link between two namespaces: what leaves one arrives at the other, sequence number and all. Nothing is lost or changed on it. */
@@ -77,8 +78,9 @@ export function carry(from: EmulatedNamespace, to: EmulatedNamespace, packet: Ou
   if (!sent || slot < 0) return { errno, sent, facts: undefined, verdict: undefined, delivered: sent };
   const facts = { ...wireFacts(from, slot, packet), seq, seqHi };
   const verdict = to.input(facts);
-  const mode = from.engine.sad.mode(slot);
-  const delivered = verdict === Verdict.ACCEPT && inboundPolicyAllows(to.engine, DIR_IN, packet.flow, facts.mark, mode);
+  const delivered =
+    verdict === Verdict.ACCEPT &&
+    inboundPolicyAllows(to.engine, DIR_IN, packet.flow, facts.mark, [findInbound(to.engine, facts)]);
   return { errno, sent, facts, verdict, delivered };
 }
 

@@ -47,12 +47,9 @@ export function mergeUpdate(ns: Namespace, old: number, update: number): boolean
   const ifId = sad.words[row + Row.IF_ID] as number;
   const setMark = encodedAttribute(from.body, A.SET_MARK);
   let { body } = to;
-  if (setMark >= 0 || ifId !== 0) {
-    // SET_MARK and its mask are the last of the body.
-    const added = setMark < 0 ? new Uint8Array(0) : from.body.subarray(setMark - 4);
-    body = Uint8Array.from(Buffer.concat([without(body, SET_MARKS), added]));
-    if (ifId !== 0) sad.words[oldRow + Row.IF_ID] = ifId;
-  }
+  // SET_MARK and its mask are the last of the body.
+  if (setMark >= 0) body = Uint8Array.from(Buffer.concat([without(body, SET_MARKS), from.body.subarray(setMark - 4)]));
+  if (ifId !== 0) sad.words[oldRow + Row.IF_ID] = ifId;
   sad.setAttributes(old, { head: to.head, body, tail: to.tail });
   sad.changed(old);
   return true;
