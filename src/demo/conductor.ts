@@ -28,7 +28,7 @@ export interface DemoOptions {
 type NodeState = Status | 'down';
 
 /** Of the whole duration: traffic before the crash and after it, before the switchover and after it. The rest is building and attacks. */
-const SHARE = { beforeCrash: 0.16, afterCrash: 0.15, beforeSwitchover: 0.06, afterSwitchover: 0.09 } as const;
+const SHARE = { beforeCrash: 0.2, afterCrash: 0.18, beforeSwitchover: 0.08, afterSwitchover: 0.11 } as const;
 /** The crash comes at any moment of so long. */
 const CRASH_WITHIN_MS = 1_500;
 /** What has not arrived after so long is lost. */
