@@ -502,7 +502,15 @@ function addressHex(address: string): string {
     : socketAddress(4, address, 0).subarray(4, 8).toString('hex');
 }
 
+/** A limit that is infinite but for the mark of a ceiling (docs/decisions/0014). */
+const MARKED = '18446744073709551525';
+const INFINITE = '(INF)';
+
 /** Packet limits are left out: there a ceiling may stand while an SA is in use. */
 function timeLimits(sa: SaText | undefined): Record<string, string> {
-  return Object.fromEntries(Object.entries(sa?.limits ?? {}).filter(([name]) => !name.endsWith('packets')));
+  return Object.fromEntries(
+    Object.entries(sa?.limits ?? {})
+      .filter(([name]) => !name.endsWith('packets'))
+      .map(([name, limit]) => [name, limit.includes(MARKED) ? INFINITE : limit]),
+  );
 }
