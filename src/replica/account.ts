@@ -51,7 +51,7 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
       continue;
     }
     // An event that waited in the socket while the kernel was read: older than what is known (S3).
-    if (cursor.packets < counters.packets) continue;
+    if (s.rules.monotonic && cursor.packets < counters.packets) continue;
     counters.oseq = cursor.oseq;
     counters.oseqHi = cursor.oseqHi;
     counters.seq = cursor.seq;
@@ -81,7 +81,8 @@ export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefine
   if (known && sameSa(known.sa, sa)) {
     const changed = !sameLimits(known.sa, sa);
     known.sa = sa;
-    if (takeHigher(known, counters)) s.touch(known);
+    if (!s.rules.monotonic) Object.assign(known.counters, counters);
+    if (takeHigher(known, counters) || !s.rules.monotonic) s.touch(known);
     if (changed) announce(s, known);
     return known;
   }

@@ -85,7 +85,8 @@ export function handOver(s: State, reading: Reading, nowMs: number): void {
     } else if (directionOf(record) === 'in') {
       Object.assign(record.counters, last, { oseq: first.oseq, oseqHi: first.oseqHi });
     } else {
-      const sent = first.oseq + Math.max(0, last.packets - first.packets);
+      const slipped = s.rules.drain ? Math.max(0, last.packets - first.packets) : 0;
+      const sent = first.oseq + slipped;
       const counts64 = sa.attributes.replayEsnVal !== undefined;
       Object.assign(record.counters, last, {
         oseq: counts64 ? sent % 2 ** 32 : Math.min(sent, 2 ** 32 - 1),

@@ -14,7 +14,7 @@ import {
 } from './install.ts';
 import { canBeParked, parked } from './plan.ts';
 import { newRate, noteRate } from './rate.ts';
-import { countersOf, type SaRecord, type Thresholds } from './sa.ts';
+import { type Counters, countersOf, type SaRecord, type Thresholds } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
 import { type State, write } from './state.ts';
 
@@ -23,7 +23,7 @@ import { type State, write } from './state.ts';
 export function onAccount(s: State, frame: Frame, nowMs: number): void {
   switch (frame.type) {
     case 'snapshotBegin':
-      s.sas.forgetHandles();
+      if (s.rules.generations) s.sas.forgetHandles();
       s.staleSas = new Set(s.sas);
       s.stalePolicies = new Set(s.policies.keys());
       break;
@@ -76,7 +76,7 @@ function takeIn(s: State, handle: number, sa: Sa, thresholds: Thresholds, nowMs:
     known.sa = sa;
     known.thresholds = thresholds;
     takeInCounters(s, { handle, counters: countersOf(sa) }, nowMs);
-    if (immediate && !known.installed) s.write(installing(known));
+    if (immediate && !known.installed) s.write(installing(s, known));
     else if (immediate && limits) s.write([write('update', handle, updateSa(known))]);
     return;
   }
@@ -93,7 +93,7 @@ function takeIn(s: State, handle: number, sa: Sa, thresholds: Thresholds, nowMs:
     next: undefined,
   };
   s.sas.add(record);
-  if (immediate) s.write(installing(record));
+  if (immediate) s.write(installing(s, record));
 }
 
 function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: number): void {
@@ -129,16 +129,19 @@ export function reconcile(s: State, reading: Reading): void {
   s.write(writes);
 }
 
-export function installing(record: SaRecord): Write[] {
+/** What an SA has in a standby's kernel. */
+const standing = (s: State, record: SaRecord): Counters => (s.rules.parked ? parked(record) : record.counters);
+
+export function installing(s: State, record: SaRecord): Write[] {
   return [
     write('install', record.handle, newSa(record, record.counters)),
-    write('counters', record.handle, setCounters(record, parked(record))),
+    write('counters', record.handle, setCounters(record, standing(s, record))),
   ];
 }
 
 /** Writes the counters that moved to this node's kernel. */
 export function applyCounters(s: State): void {
-  s.write(s.dirty.filter((r) => r.installed).map((r) => write('counters', r.handle, setCounters(r, parked(r)))));
+  s.write(s.dirty.filter((r) => r.installed).map((r) => write('counters', r.handle, setCounters(r, standing(s, r)))));
 }
 
 /**
@@ -151,8 +154,8 @@ export function onCollision(s: State, record: SaRecord, sa: Sa | undefined): voi
   else if (sameSa(sa, record.sa)) {
     record.installed = true;
     const limits = sameLimits(sa, record.sa) ? [] : [write('update', handle, updateSa(record))];
-    s.write([...limits, write('counters', handle, setCounters(record, parked(record)))]);
+    s.write([...limits, write('counters', handle, setCounters(record, standing(s, record)))]);
   } else {
-    s.write([write('delete', handle, deleteSa(record)), ...installing(record)]);
+    s.write([write('delete', handle, deleteSa(record)), ...installing(s, record)]);
   }
 }

@@ -1,6 +1,7 @@
 import type { Sa } from '../client/index.ts';
 import { IpProto, SaDir, SaExtraFlag } from '../xfrm/index.ts';
 import { packetsWithin } from './rate.ts';
+import { allRules, type Rules } from './rules.ts';
 import { type Counters, directionOf, replayWindowOf, type SaRecord } from './sa.ts';
 
 /**
@@ -50,7 +51,12 @@ export const JUMP_MAX = 2 ** 31;
 const MARGIN = 1024;
 
 /** The position after an unplanned takeover. */
-export function takeoverPosition(record: SaRecord, settings: PlanSettings, unseenMs: number): Position {
+export function takeoverPosition(
+  record: SaRecord,
+  settings: PlanSettings,
+  unseenMs: number,
+  rules: Rules = allRules,
+): Position {
   const direction = directionOf(record);
   const { packets: n, timerMs } = record.thresholds;
   const { rateMaxPps, rateFloorPps, inbound } = settings;
@@ -66,9 +72,10 @@ export function takeoverPosition(record: SaRecord, settings: PlanSettings, unsee
   };
   const atLineRate = (ms: number): number => (rateMaxPps * ms) / 1000;
   const asLately = (ms: number): number => Math.max(packetsWithin(record.rate, ms), (rateFloorPps * ms) / 1000);
-  const skip = direction === 'in' ? 0 : Math.max(n, SKIP_FACTOR * unseen(atLineRate));
+  const skip = direction === 'in' || !rules.skip ? 0 : Math.max(n, SKIP_FACTOR * unseen(atLineRate));
   // Whatever the counters look like: an inbound SA that was fresh at an earlier switchover looks like an outbound one.
-  const closes = record.sa.attributes.saDir !== SaDir.OUT && inbound === 'strict' && replayWindowOf(record.sa) > 0;
+  const closes =
+    rules.strict && record.sa.attributes.saDir !== SaDir.OUT && inbound === 'strict' && replayWindowOf(record.sa) > 0;
   const closed = closes ? unseen(asLately) : 0;
   const unseenPackets = unseen((ms) => packetsWithin(record.rate, ms));
   return moved(record, Math.min(skip, JUMP_MAX), Math.min(closed, JUMP_MAX), closes, unseenPackets);

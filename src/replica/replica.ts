@@ -170,7 +170,7 @@ export class Replica {
         s.readSa(record.id, handle);
       } else if (op === 'counters' && error.errno === ESRCH && record && s.role === 'standby') {
         record.installed = false;
-        s.write(installing(record));
+        s.write(installing(s, record));
       } else if (op === 'open') {
         if (s.takeover) s.takeover.failed++;
         if (record) record.installed = false;
@@ -204,7 +204,7 @@ export class Replica {
       onHello(s, frame);
     } else if (s.peer === undefined) {
       // Nothing counts before a hello.
-    } else if (frame.term < s.term) {
+    } else if (frame.term < s.term && s.rules.terms) {
       // S4: no effect, and the sender learns the term.
       s.counts.staleFrames++;
       s.sendHello();
@@ -280,7 +280,7 @@ export class Replica {
     const s = this.state;
     if (s.phase !== 'steady') s.refuse(`this node is busy (${s.phase}); try again in a moment`);
     else if (s.role === 'active') s.emit({ type: 'promoted', report: noTakeover(s) });
-    else if (!s.complete && !force) {
+    else if (!s.complete && !force && s.rules.complete) {
       s.refuse(
         'this standby is not complete: it would take over only a part of the SAs; use --force if that is better than none',
       );
@@ -342,7 +342,7 @@ export class Replica {
     const s = this.state;
     if (s.takeover?.term === term) {
       if (s.takeover.opened) becomeActive(s, s.takeover, nowMs);
-      else onTermStored(s, s.takeover);
+      else if (s.rules.durable) onTermStored(s, s.takeover);
     } else if (role === 'standby' && s.phase === 'handingOver') onResigned(s, nowMs);
   }
 

@@ -2,6 +2,7 @@ import { type Policy, type SaId, usersaId } from '../client/index.ts';
 import type { Effect, Purpose, ReadPurpose, TakeoverReport, Write } from './effects.ts';
 import type { FrameBody, Hello, Role } from './frames.ts';
 import type { PlanSettings, Position } from './plan.ts';
+import { allRules, type Rules } from './rules.ts';
 import { type Counters, type SaRecord, SaTable } from './sa.ts';
 import type { Selection } from './select.ts';
 
@@ -19,6 +20,8 @@ export interface ReplicaSettings {
   readonly drainMaxMs: number;
   /** A node that starts as active takes the addresses when the other node agrees, or has not been heard of for so long. */
   readonly claimAfterMs: number;
+  /** Safety rules that are switched off, for the simulator alone. */
+  readonly rules?: Partial<Rules>;
 }
 
 /** What a node is in the middle of. */
@@ -46,6 +49,7 @@ const MEANWHILE_MAX = 100_000;
 /** All that a node's replica knows, and the effects it wants. The modules beside this one are functions over it. */
 export class State {
   readonly settings: ReplicaSettings;
+  readonly rules: Rules;
   readonly sas = new SaTable();
   readonly policies = new Map<string, Policy>();
   role: Role = 'standby';
@@ -119,6 +123,7 @@ export class State {
 
   constructor(settings: ReplicaSettings) {
     this.settings = settings;
+    this.rules = { ...allRules, ...settings.rules };
   }
 
   touch(record: SaRecord): void {
@@ -164,7 +169,7 @@ export class State {
   }
 
   #noted(keys: ReadonlySet<string>, key: string): boolean {
-    const noted = keys.has(key);
+    const noted = this.rules.generations && keys.has(key);
     this.doubted ||= noted;
     return noted;
   }

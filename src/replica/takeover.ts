@@ -24,6 +24,7 @@ export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): 
     retried: false,
     opened: false,
   };
+  if (!s.rules.durable) onTermStored(s, s.takeover);
   // Not as active yet: a daemon that dies before its SAs are open must not come back as if they were.
   s.emit({ type: 'persist', durable: { term, role: 'standby' } });
 }
@@ -40,7 +41,7 @@ export function open(s: State, reading: Reading): void {
   const takeover = s.takeover;
   if (takeover === undefined) return;
   // One number for each SA, whatever the old active, in one life or several, had called them.
-  s.sas.forgetHandles();
+  if (s.rules.generations) s.sas.forgetHandles();
   s.nextHandle = 1;
   for (const record of s.sas) s.sas.rename(record, s.nextHandle++);
   const here = new Set<SaRecord>();
@@ -66,7 +67,7 @@ export function open(s: State, reading: Reading): void {
     const position =
       takeover.kind === 'switchover'
         ? switchoverPosition(record)
-        : takeoverPosition(record, s.settings.plan, takeover.unseenMs);
+        : takeoverPosition(record, s.settings.plan, takeover.unseenMs, s.rules);
     takeover.positions.set(record.handle, position);
     record.installed = true;
     const request = here.has(record) ? setCounters(record, position.counters) : newSa(record, position.counters);
