@@ -1,0 +1,368 @@
+import { loadStatusOf } from '../node/index.ts';
+import type { Frame, TakeoverReport, Write } from '../replica/index.ts';
+import type { XfrmAttributes } from '../xfrm/index.ts';
+import type { Gateway } from './gateway.ts';
+import { keyNumber } from './sas.ts';
+import type { Life } from './traffic.ts';
+
+/**
+ * The safety rules of docs/safety.md, checked by what packets, frames and disks show: nothing here asks a replica what it believes, except
+ * to see that a frame of an older term has changed nothing.
+ */
+
+export type RuleName = 'S1' | 'S2' | 'S3' | 'S4' | 'S5' | 'S6' | 'S7' | 'recovery';
+
+export interface Violation {
+  readonly rule: RuleName;
+  readonly atMs: number;
+  readonly text: string;
+  /** Which flow it is about. */
+  readonly flow: number | undefined;
+}
+
+/** What is known of an SA in one life, over all nodes. */
+interface Books {
+  /** Numbers sent, and by whom last. */
+  readonly sent: Map<number, string>;
+  readonly accepted: Map<number, string>;
+  /** The highest number that anybody has sent, accepted, or been told to begin behind. */
+  oseq: number;
+  seq: number;
+  /** Counters in frames: of which sender and term, and the last ones. */
+  told: { by: string; oseq: number; seq: number; packets: number } | undefined;
+  /** The highest outbound number of which each node has been told. */
+  readonly known: Map<Gateway, number>;
+  /** It was deleted on the active, and the other node has been told. */
+  deadOn: string | undefined;
+  deleted: boolean;
+  /** By the last takeover: how far both numbers have moved beyond what was used, and from where. */
+  opened: string;
+  skipped: number;
+  closed: number;
+  closedFrom: number;
+}
+
+interface NodeBooks {
+  /** Which SA a handle of the other node means. */
+  readonly handles: Map<number, number>;
+  /** A whole account has come since the daemon began. */
+  whole: boolean;
+  begun: boolean;
+}
+
+const TWO_32 = 2 ** 32;
+const END = TWO_32 - 1;
+/** The byte that fills all keys here, in the forms in which it could be said. */
+const SECRET = /a7a7a7|167,\s?167,\s?167|p6enp6/i;
+
+const statusOf = await loadStatusOf();
+
+export class Checks {
+  violation: Violation | undefined;
+  /** Packets of peers that a window refused which a takeover had closed, and how many that may be by the reports. */
+  packetsLost = 0;
+  lossBound = 0;
+  readonly #books = new Map<number, Books>();
+  readonly #nodes = new Map<Gateway, NodeBooks>();
+  readonly #now: () => number;
+  readonly #strict: boolean;
+  readonly #fencing: boolean;
+  readonly #lives: ReadonlyMap<number, Life>;
+  /** The highest term that any disk has. */
+  #storedTerm = 0;
+
+  constructor(about: { now: () => number; strict: boolean; fencing: boolean; lives: ReadonlyMap<number, Life> }) {
+    this.#now = about.now;
+    this.#strict = about.strict;
+    this.#fencing = about.fencing;
+    this.#lives = about.lives;
+  }
+
+  report(rule: RuleName, text: string, flow?: number): void {
+    this.violation ??= { rule, atMs: this.#now(), text, flow };
+  }
+
+  #of(key: number): Books {
+    let books = this.#books.get(key);
+    if (books === undefined) {
+      const first = this.#lives.get(key)?.plan.first ?? 0;
+      books = {
+        sent: new Map(),
+        accepted: new Map(),
+        oseq: first,
+        seq: first,
+        told: undefined,
+        known: new Map(),
+        deadOn: undefined,
+        deleted: false,
+        opened: '',
+        skipped: 0,
+        closed: 0,
+        closedFrom: Number.POSITIVE_INFINITY,
+      };
+      this.#books.set(key, books);
+    }
+    return books;
+  }
+
+  #node(gateway: Gateway): NodeBooks {
+    let node = this.#nodes.get(gateway);
+    if (node === undefined) {
+      node = { handles: new Map(), whole: false, begun: false };
+      this.#nodes.set(gateway, node);
+    }
+    return node;
+  }
+
+  // --- packets ----------------------------------------------------------------------------------------------------------
+
+  onSent(gateway: Gateway, flow: number, key: number, n: number): void {
+    const books = this.#of(key);
+    const by = books.sent.get(n);
+    if (by !== undefined && this.#fencing)
+      this.report('S1', `${gateway.name} sends number ${n} of SA ${flow} (key ${key}), which ${by} has sent`, flow);
+    books.sent.set(n, gateway.name);
+    books.oseq = Math.max(books.oseq, n);
+  }
+
+  onAccepted(gateway: Gateway, life: Life, n: number): void {
+    if (life.plan.window === 'none') return;
+    const books = this.#of(life.key);
+    const by = books.accepted.get(n);
+    if (by !== undefined && this.#strict && this.#fencing) {
+      const text = `${gateway.name} accepts number ${n} of SA ${life.flow} (key ${life.key}), which ${by} has accepted`;
+      this.report('S2', text, life.flow);
+    }
+    books.accepted.set(n, gateway.name);
+    books.seq = Math.max(books.seq, n);
+  }
+
+  /** A packet that comes for the first time is refused. */
+  onRefused(gateway: Gateway, life: Life, n: number): void {
+    const books = this.#of(life.key);
+    if (!gateway.reigns || life.byHand) return;
+    if (n > books.seq && this.#fencing) {
+      const text = `${gateway.name} refuses number ${n} of SA ${life.flow} (key ${life.key}), and nothing above ${books.seq} was used`;
+      this.report('S7', text, life.flow);
+    }
+    if (n > books.closedFrom && n <= books.closedFrom + books.closed) this.packetsLost++;
+  }
+
+  // --- the kernel -------------------------------------------------------------------------------------------------------
+
+  /** A key manager has deleted an SA on the active. */
+  onDeleted(key: number): void {
+    this.#of(key).deleted = true;
+  }
+
+  onCountersByHand(key: number, oseq: number, seq: number): void {
+    const books = this.#of(key);
+    books.oseq = Math.max(books.oseq, oseq);
+    books.seq = Math.max(books.seq, seq);
+  }
+
+  onWrites(gateway: Gateway, writes: readonly Write[]): void {
+    const term = gateway.daemon?.state.term ?? 0;
+    for (const { request, purpose } of writes) {
+      if (request.kind === 'NEWSA') {
+        const key = keyNumber(request);
+        const { deadOn } = this.#of(key);
+        if (deadOn !== undefined) {
+          const text = `${gateway.name} makes an SA (key ${key}) that was deleted, as ${deadOn} had told`;
+          this.report('S3', text, this.#lives.get(key)?.flow);
+        }
+      }
+      if (purpose.op !== 'open') continue;
+      if (!this.#node(gateway).whole && gateway.daemon?.force !== true)
+        this.report('S5', `${gateway.name} takes over without --force, and has no whole account`);
+      if (term > this.#storedTerm) this.report('S4', `${gateway.name} opens SAs in term ${term}, which is on no disk`);
+      const key = request.kind === 'NEWSA' ? keyNumber(request) : this.#keyOf(gateway, request);
+      if (key !== undefined && (request.kind === 'NEWSA' || request.kind === 'NEWAE'))
+        this.#onOpened(gateway, key, request.attributes);
+    }
+  }
+
+  #keyOf(gateway: Gateway, request: Write['request']): number | undefined {
+    if (request.kind !== 'NEWAE') return undefined;
+    const { mark } = request.attributes;
+    return gateway.kernel.keyOf({ ...request.body.saId, ...(mark === undefined ? {} : { mark }) });
+  }
+
+  #onOpened(gateway: Gateway, key: number, attributes: XfrmAttributes): void {
+    const { replayVal: plain, replayEsnVal: esn } = attributes;
+    const flow = this.#lives.get(key)?.flow;
+    if (plain === undefined && esn === undefined) return;
+    const oseq = esn ? esn.oseqHi * TWO_32 + esn.oseq : (plain?.oseq ?? 0);
+    const seq = esn ? esn.seqHi * TWO_32 + esn.seq : (plain?.seq ?? 0);
+    const books = this.#of(key);
+    const known = books.known.get(gateway) ?? 0;
+    const isOut = this.#lives.get(key)?.plan.direction === 'out';
+    if (isOut && oseq < known)
+      this.report('S3', `${gateway.name} begins SA ${flow} (key ${key}) at ${oseq}, and had been told ${known}`, flow);
+    const exhausted = oseq % TWO_32 === END;
+    const opened = `${gateway.name} in term ${gateway.daemon?.state.term}`;
+    // What is written once more in the same takeover is counted once.
+    if (books.opened !== opened) {
+      books.opened = opened;
+      books.skipped = isOut && !exhausted ? oseq - books.oseq : 0;
+      books.closed = isOut ? 0 : seq - books.seq;
+      books.closedFrom = books.seq;
+    }
+    if (isOut && !exhausted) books.oseq = Math.max(books.oseq, oseq);
+    if (!isOut) books.seq = Math.max(books.seq, seq);
+  }
+
+  // --- disks and frames -------------------------------------------------------------------------------------------------
+
+  onStored(term: number): void {
+    this.#storedTerm = Math.max(this.#storedTerm, term);
+  }
+
+  onSend(gateway: Gateway, frame: Frame): void {
+    if (frame.term > this.#storedTerm)
+      this.report('S4', `${gateway.name} speaks in term ${frame.term}, which is on no disk`);
+    // Who hands over has had the whole account; its final counters are exact.
+    if (frame.type === 'handoverDone') this.#node(gateway).whole = true;
+  }
+
+  /** A daemon begins, or is not active any more without having handed over. */
+  onBegun(gateway: Gateway): void {
+    const node = this.#node(gateway);
+    node.handles.clear();
+    node.whole = false;
+    node.begun = false;
+  }
+
+  /** Before a frame is taken in; what it returns looks at what has become of it. */
+  onFrame(gateway: Gateway, frame: Frame): () => void {
+    const { daemon } = gateway;
+    if (daemon === undefined) return () => {};
+    const { state } = daemon;
+    if (frame.term < state.term && frame.type !== 'hello') return this.#mustBeIdle(gateway, frame);
+    const wasActive = state.role === 'active';
+    if (!wasActive && frame.term >= state.term && state.peer?.role === 'active') this.#onAccount(gateway, frame);
+    return () => {
+      if (wasActive && state.role !== 'active') this.onBegun(gateway);
+    };
+  }
+
+  /** S4: an older term has no effect but an answer. */
+  #mustBeIdle(gateway: Gateway, frame: Frame): () => void {
+    const state = gateway.daemon?.state;
+    if (state === undefined) return () => {};
+    const digest = (): string => {
+      const { role, phase, complete, provenMs, sas, policies } = state;
+      const numbers = [...sas].map(({ counters: c }) => [c.oseq, c.oseqHi, c.seq, c.seqHi, c.packets]);
+      return JSON.stringify([role, phase, complete, provenMs, policies.size, numbers]);
+    };
+    const before = digest();
+    const { length } = state.effects;
+    return () => {
+      const wanted = state.effects
+        .slice(length)
+        .filter((e) => e.type !== 'log' && !(e.type === 'send' && e.frame.type === 'hello'));
+      const [first] = wanted;
+      if (first === undefined && digest() === before) return;
+      const what = first === undefined ? 'its state' : first.type;
+      const text = `${gateway.name}, in term ${state.term}, is moved by a ${frame.type} frame of term ${frame.term}: ${what}`;
+      this.report('S4', text);
+    };
+  }
+
+  #onAccount(gateway: Gateway, frame: Frame): void {
+    const node = this.#node(gateway);
+    switch (frame.type) {
+      case 'snapshotBegin':
+        node.handles.clear();
+        node.begun = true;
+        break;
+      case 'snapshotEnd':
+        node.whole ||= node.begun;
+        break;
+      case 'sa': {
+        const key = keyNumber(frame.sa);
+        node.handles.set(frame.handle, key);
+        const { replayVal, replayEsnVal: esn } = frame.sa.attributes;
+        const { oseq = 0, seq = 0 } = esn ?? replayVal ?? {};
+        const packets = Number(frame.sa.body.curlft.packets);
+        this.#onTold(gateway, frame, key, { oseq, seq, packets, oseqHi: esn?.oseqHi ?? 0, seqHi: esn?.seqHi ?? 0 });
+        break;
+      }
+      case 'saDelete': {
+        const key = node.handles.get(frame.handle);
+        node.handles.delete(frame.handle);
+        if (key !== undefined && this.#of(key).deleted) this.#of(key).deadOn = `the other node of ${gateway.name}`;
+        break;
+      }
+      case 'counters':
+        for (const { handle, counters } of frame.entries) {
+          const key = node.handles.get(handle);
+          if (key !== undefined) this.#onTold(gateway, frame, key, counters);
+        }
+        break;
+    }
+  }
+
+  /** S3: within a term, counters that are told do not go back. */
+  #onTold(
+    gateway: Gateway,
+    { term }: Frame,
+    key: number,
+    counters: { oseq: number; oseqHi: number; seq: number; seqHi: number; packets: number },
+  ): void {
+    const books = this.#of(key);
+    const oseq = counters.oseqHi * TWO_32 + counters.oseq;
+    const seq = counters.seqHi * TWO_32 + counters.seq;
+    const now = { by: `${gateway.name} in term ${term}`, oseq, seq, packets: counters.packets };
+    const { told } = books;
+    const byHand = this.#lives.get(key)?.byHand === true;
+    if (told?.by === now.by) {
+      for (const name of ['oseq', 'seq', 'packets'] as const) {
+        if (now[name] >= told[name] || (name === 'packets' && byHand)) continue;
+        const flow = this.#lives.get(key)?.flow;
+        this.report(
+          'S3',
+          `${name} of SA ${flow} (key ${key}) goes back from ${told[name]} to ${now[name]}, told to ${gateway.name}`,
+          flow,
+        );
+      }
+    }
+    books.told = now;
+    if (oseq % TWO_32 !== END) books.known.set(gateway, Math.max(books.known.get(gateway) ?? 0, oseq));
+  }
+
+  // --- what nodes say -----------------------------------------------------------------------------------------------------
+
+  onPromoted(gateway: Gateway, report: TakeoverReport): void {
+    if (report.kind === 'none') return;
+    if (!this.#fencing) return;
+    for (const sa of gateway.daemon?.state.sas ?? []) {
+      const key = keyNumber(sa.sa);
+      const life = this.#lives.get(key);
+      if (life === undefined || life.byHand) continue;
+      const { skipped, closed, opened } = this.#of(key);
+      if (opened !== `${gateway.name} in term ${report.term}`) continue;
+      this.lossBound += life.plan.direction === 'in' && life.plan.window !== 'none' ? Math.max(0, closed) : 0;
+      if (skipped > report.skipMax)
+        this.report('S7', `SA ${life.flow} skips ${skipped} numbers, the report says ${report.skipMax}`, life.flow);
+      if (closed > report.closedMax)
+        this.report(
+          'S7',
+          `SA ${life.flow} is closed for ${closed} numbers, the report says ${report.closedMax}`,
+          life.flow,
+        );
+    }
+  }
+
+  /** S6. */
+  onSaid(gateway: Gateway, text: string): void {
+    if (SECRET.test(text)) this.report('S6', `${gateway.name} says a key: ${text.slice(0, 80)}`);
+  }
+
+  onStatus(gateway: Gateway): void {
+    const { daemon } = gateway;
+    if (daemon === undefined) return;
+    const about = { kernel: 'emulated', peerName: 'the other', nowMs: daemon.nowMs, sas: true };
+    this.onSaid(gateway, JSON.stringify(statusOf(daemon.state, about)));
+  }
+}
