@@ -50,8 +50,12 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
       if (takeHigher(record, countersOfAevent(cursor))) s.touch(record);
       continue;
     }
-    // An event that waited in the socket while the kernel was read: older than what is known (S3).
-    if (s.rules.monotonic && cursor.packets < counters.packets) continue;
+    if (s.rules.monotonic && cursor.packets < counters.packets) {
+      // An event that waited in the socket while the kernel was read is older than what is known (S3). After a lifetime was set back by
+      // hand it is not: what is ahead counts.
+      if (takeHigher(record, countersOfAevent(cursor))) s.touch(record);
+      continue;
+    }
     counters.oseq = cursor.oseq;
     counters.oseqHi = cursor.oseqHi;
     counters.seq = cursor.seq;

@@ -4,7 +4,7 @@ import type { Reading } from './effects.ts';
 import { setNumbers } from './install.ts';
 import { parked } from './plan.ts';
 import { becomeStandby, claim } from './reign.ts';
-import { countersOf, directionOf, type SaRecord } from './sa.ts';
+import { type Counters, countersOf, directionOf, type SaRecord } from './sa.ts';
 import { type State, write } from './state.ts';
 
 /**
@@ -46,7 +46,12 @@ export function onDrained(s: State, reading: Reading, nowMs: number): void {
     return;
   }
   const { drainMs, drainMaxMs } = s.settings;
-  const now = new Map([...s.sas].map((r) => [r.handle, { ...r.counters }]));
+  const now = new Map<number, Counters>();
+  for (const sa of reading.sas) {
+    const record = s.sas.find(saIdOf(sa));
+    // Packets as they were read: a lifetime that was set back by hand is not followed otherwise.
+    if (record) now.set(record.handle, { ...record.counters, packets: Number(sa.body.curlft.packets) });
+  }
   const drain = s.drain ?? { untilMs: nowMs + drainMaxMs, before: undefined, shuts: 0, shut: new Set<SaRecord>() };
   const { before } = drain;
   const quiet = before !== undefined && [...now].every(([handle, c]) => before.get(handle)?.packets === c.packets);

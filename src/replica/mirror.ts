@@ -1,4 +1,5 @@
 import { type Sa, saIdOf } from '../client/index.ts';
+import { SaDir } from '../xfrm/index.ts';
 import type { Reading, Write } from './effects.ts';
 import type { CountersEntry, Frame } from './frames.ts';
 import {
@@ -133,8 +134,10 @@ export function reconcile(s: State, reading: Reading): void {
 const standing = (s: State, record: SaRecord): Counters => (s.rules.parked ? parked(record) : record.counters);
 
 export function installing(s: State, record: SaRecord): Write[] {
+  // Unable to send from the first moment, except where the kernel does not take that (xfrm_user.c:verify_sa_dir).
+  const atFirst = record.sa.attributes.saDir === SaDir.OUT ? record.counters : standing(s, record);
   return [
-    write('install', record.handle, newSa(record, record.counters)),
+    write('install', record.handle, newSa(record, atFirst)),
     write('counters', record.handle, setCounters(record, standing(s, record))),
   ];
 }

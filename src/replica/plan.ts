@@ -132,7 +132,8 @@ function allOnes({ sa }: Stated): number[] {
  * (EOVERFLOW) and neither expires the SA nor tells anybody (xfrm_replay.c:xfrm_replay_overflow).
  */
 export function parked({ sa, counters }: Stated): Counters {
-  const end = sa.attributes.saDir === SaDir.IN ? 0 : TWO_32 - 1;
+  // Also where nothing is sent anyway: it tells, of an SA that is found in a kernel, that its counters are an old copy.
+  const end = TWO_32 - 1;
   return {
     ...counters,
     oseq: end,

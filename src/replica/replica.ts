@@ -168,7 +168,9 @@ export class Replica {
         if (record && op === 'install') record.installed = true;
       } else if (op === 'install' && error.errno === EEXIST && record) {
         s.readSa(record.id, handle);
-      } else if (op === 'counters' && error.errno === ESRCH && record && s.role === 'standby') {
+      } else if (op === 'counters' && error.errno === ESRCH && s.role === 'standby') {
+        // One that this kernel does not take is tried again at the takeover.
+        if (!record?.installed) return;
         record.installed = false;
         s.write(installing(s, record));
       } else if (op === 'open') {

@@ -68,14 +68,22 @@ export class Checks {
   readonly #strict: boolean;
   readonly #fencing: boolean;
   readonly #lives: ReadonlyMap<number, Life>;
+  readonly #whenIdle: (gateway: Gateway, happen: () => void) => void;
   /** The highest term that any disk has. */
   #storedTerm = 0;
 
-  constructor(about: { now: () => number; strict: boolean; fencing: boolean; lives: ReadonlyMap<number, Life> }) {
+  constructor(about: {
+    now: () => number;
+    strict: boolean;
+    fencing: boolean;
+    lives: ReadonlyMap<number, Life>;
+    whenIdle: (gateway: Gateway, happen: () => void) => void;
+  }) {
     this.#now = about.now;
     this.#strict = about.strict;
     this.#fencing = about.fencing;
     this.#lives = about.lives;
+    this.#whenIdle = about.whenIdle;
   }
 
   report(rule: RuleName, text: string, flow?: number): void {
@@ -168,7 +176,7 @@ export class Checks {
         const key = keyNumber(request);
         const { deadOn } = this.#of(key);
         if (deadOn !== undefined) {
-          const text = `${gateway.name} makes an SA (key ${key}) that was deleted, as ${deadOn} had told`;
+          const text = `${gateway.name} makes an SA (key ${key}) that was deleted, as ${deadOn} had been told`;
           this.report('S3', text, this.#lives.get(key)?.flow);
         }
       }
@@ -291,7 +299,11 @@ export class Checks {
       case 'saDelete': {
         const key = node.handles.get(frame.handle);
         node.handles.delete(frame.handle);
-        if (key !== undefined && this.#of(key).deleted) this.#of(key).deadOn = `the other node of ${gateway.name}`;
+        // What was to be written before that is written first.
+        if (key !== undefined && this.#of(key).deleted)
+          this.#whenIdle(gateway, () => {
+            this.#of(key).deadOn = gateway.name;
+          });
         break;
       }
       case 'counters':

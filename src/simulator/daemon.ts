@@ -57,7 +57,7 @@ export interface Watch {
 export type Answer = { readonly promoted: TakeoverReport } | { readonly refused: string } | { readonly demoted: true };
 
 /** Requests to the kernel between two turns of the event loop. A node has more; a crash can come between any two turns. */
-const WRITES_MAX = 3;
+const WRITES_MAX = 4;
 /** Frames of a whole account between two turns. */
 const STREAM_MAX = 4;
 
@@ -391,8 +391,11 @@ export class Daemon implements WireEnd {
 
   #write(writes: readonly Write[]): void {
     const { kernel, watch } = this.#around;
-    const portion = writes.slice(0, WRITES_MAX);
-    const rest = writes.slice(WRITES_MAX);
+    const most = this.#around.random.between(1, WRITES_MAX);
+    // What belongs together is in one send.
+    const size = writes[most - 1]?.purpose.op === 'install' ? most + 1 : most;
+    const portion = writes.slice(0, size);
+    const rest = writes.slice(size);
     const results = portion.map(({ request }) => kernel.execute(request));
     watch.onWrites(portion);
     this.#after(this.#latencyMs(), () => {

@@ -20,6 +20,9 @@ const EPOCH_MS = 1_700_000_000_000;
 /** After the last operation everything is mended, and has so long to come to rest. */
 const MEND_MS = 6_000;
 const QUIET_MS = 2_500;
+/** A daemon restarts at the latest after this, if its disk lets it. */
+const RESTART_MS = 300;
+const IDLE_LOOK_MS = 5;
 /** More than any world needs: beyond it, nodes keep each other busy for ever. */
 const STEPS_MAX = 2_000_000;
 
@@ -81,6 +84,7 @@ export class World {
       strict: plan.inbound === 'strict',
       fencing: plan.fencing,
       lives: this.lives,
+      whenIdle: (gateway, happen) => this.#whenIdle(gateway, happen),
     });
     this.wire = new Wire(this.schedule, randomOf(seed, 3), () =>
       this.gateways.flatMap((g) => (g.on && g.daemon?.alive ? [g.daemon] : [])),
@@ -217,9 +221,8 @@ export class World {
     gateway.powerOff();
     this.schedule.after(Math.max(backMs, 1), () => {
       gateway.powerOn();
-      this.checks.onBegun(gateway);
-      gateway.startDaemon();
       this.story(gateway, 'the machine has booted');
+      this.#restart(gateway, 1);
     });
   }
 
@@ -237,7 +240,16 @@ export class World {
       gateway.startDaemon();
       this.story(gateway, 'the daemon starts');
       // With a disk that fails it ends at once; whoever watches it starts it again.
-      this.#restart(gateway, 300);
+      this.#restart(gateway, RESTART_MS);
+    });
+  }
+
+  /** Once what a daemon has to do is done, or will not be done any more. */
+  #whenIdle(gateway: Gateway, happen: () => void): void {
+    const { daemon } = gateway;
+    this.schedule.after(IDLE_LOOK_MS, () => {
+      if (daemon?.alive && !daemon.idle) this.#whenIdle(gateway, happen);
+      else happen();
     });
   }
 
