@@ -207,7 +207,7 @@ export class Checks {
     const isOut = this.#lives.get(key)?.plan.direction === 'out';
     if (isOut && oseq < known)
       this.report('S3', `${gateway.name} begins SA ${flow} (key ${key}) at ${oseq}, and had been told ${known}`, flow);
-    const exhausted = oseq % TWO_32 === END;
+    const exhausted = (esn ?? plain)?.oseq === END;
     const opened = `${gateway.name} in term ${gateway.daemon?.state.term}`;
     // What is written once more in the same takeover is counted once.
     if (books.opened !== opened) {
@@ -340,7 +340,7 @@ export class Checks {
       }
     }
     books.told = now;
-    if (oseq % TWO_32 !== END) books.known.set(gateway, Math.max(books.known.get(gateway) ?? 0, oseq));
+    if (counters.oseq !== END) books.known.set(gateway, Math.max(books.known.get(gateway) ?? 0, oseq));
   }
 
   // --- what nodes say -----------------------------------------------------------------------------------------------------

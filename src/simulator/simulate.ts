@@ -4,12 +4,15 @@ import { makePlan, type WorldPlan } from './plan.ts';
 import { randomOf } from './random.ts';
 import { World, type WorldResult } from './world.ts';
 
+/** A safety rule that can be switched off. */
+export type RuleSwitch = keyof Rules;
+
 export interface SimulateOptions {
   readonly seed: number;
   /** Worlds are made until so many takeovers have happened. */
   readonly takeovers: number;
   readonly inbound?: 'strict' | 'window' | undefined;
-  readonly without?: keyof Rules | undefined;
+  readonly without?: RuleSwitch | undefined;
   /** Called after each world. */
   readonly onWorld?: (so: Totals) => void;
 }
