@@ -13,7 +13,7 @@ import {
   setCounters,
   updateSa,
 } from './install.ts';
-import { canBeParked, parked } from './plan.ts';
+import { canBeParked, parked, shut } from './plan.ts';
 import { newRate, noteRate } from './rate.ts';
 import { type Counters, countersOf, type SaRecord, type Thresholds } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
@@ -131,7 +131,10 @@ export function reconcile(s: State, reading: Reading): void {
 }
 
 /** What an SA has in a standby's kernel. */
-const standing = (s: State, record: SaRecord): Counters => (s.rules.parked ? parked(record) : record.counters);
+function standing({ rules, keepsShut }: State, record: SaRecord): Counters {
+  if (!rules.parked) return record.counters;
+  return keepsShut ? shut(record) : parked(record);
+}
 
 export function installing(s: State, record: SaRecord): Write[] {
   // Unable to send from the first moment, except where the kernel does not take that (xfrm_user.c:verify_sa_dir).

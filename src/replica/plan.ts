@@ -2,7 +2,7 @@ import type { Sa } from '../client/index.ts';
 import { IpProto, SaDir, SaExtraFlag } from '../xfrm/index.ts';
 import { packetsWithin } from './rate.ts';
 import { allRules, type Rules } from './rules.ts';
-import { type Counters, directionOf, replayWindowOf, type SaRecord } from './sa.ts';
+import { type Counters, directionOf, replayWindowOf, type SaRecord, SHUT_HI } from './sa.ts';
 
 /**
  * Where an SA goes on after its active node is gone. Symbols as in docs/safety.md: N, T the thresholds of the SA's events, R its
@@ -152,5 +152,5 @@ export function shut(record: Stated): Counters {
   const counters = parked(record);
   if (sa.attributes.saDir === SaDir.OUT || replayWindowOf(sa) === 0) return counters;
   const is64 = sa.attributes.replayEsnVal !== undefined && (sa.body.flags & ESN) !== 0;
-  return { ...counters, seq: TWO_32 - 1, seqHi: is64 ? TWO_32 - 1 : 0, bitmap: allOnes(record) };
+  return { ...counters, seq: TWO_32 - 1, seqHi: is64 ? SHUT_HI : 0, bitmap: allOnes(record) };
 }

@@ -368,9 +368,21 @@ export class Replica {
   onHook(name: 'claim' | 'release', failure: string | undefined): void {
     if (failure !== undefined) this.state.log('error', `the ${name} hook failed: ${failure}`);
     const { report } = this.state;
-    if (name === 'release') onReleased(this.state, failure);
-    else if (report !== undefined) this.state.emit({ type: 'promoted', report });
+    if (name === 'release') {
+      if (failure === undefined) this.#open();
+      onReleased(this.state, failure);
+    }
+    if (name === 'claim' && report !== undefined) this.state.emit({ type: 'promoted', report });
     if (name === 'claim') this.state.report = undefined;
+  }
+
+  /** The addresses are given up: inbound windows may be in step with the active's again. */
+  #open(): void {
+    const s = this.state;
+    if (!s.keepsShut) return;
+    s.keepsShut = false;
+    // Otherwise the account that comes does it.
+    if (s.role === 'standby' && s.complete) for (const record of s.sas) s.touch(record);
   }
 
   onMark(name: 'opened' | 'parked'): void {

@@ -91,6 +91,11 @@ export function withCounters({ sa, counters }: Pick<SaRecord, 'sa' | 'counters'>
 }
 
 const END = 2 ** 32 - 1;
+/**
+ * The upper half of an inbound number that is shut. One less than the highest: a receiver takes a number below the window to be of the next
+ * upper half (RFC 4303, appendix A2), and behind the highest one comes 0 again, under which every old packet would be accepted.
+ */
+export const SHUT_HI = END - 1;
 
 /** The number of an SA that cannot send, see `parked`: it says nothing of what was sent. */
 export function isParked({ oseq, oseqHi }: Counters): boolean {
@@ -108,7 +113,7 @@ export function takeHigher({ counters }: SaRecord, other: Counters): boolean {
     counters.oseqHi = other.oseqHi;
     moved = true;
   }
-  if (other.seq === END && (other.seqHi === 0 || other.seqHi === END)) {
+  if (other.seq === END && (other.seqHi === 0 || other.seqHi >= SHUT_HI)) {
     // Shut, see `shut`.
   } else if (other.seqHi > counters.seqHi || (other.seqHi === counters.seqHi && other.seq > counters.seq)) {
     counters.seq = other.seq;

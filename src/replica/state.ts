@@ -97,6 +97,8 @@ export class State {
     | undefined;
   /** Active: why the handover under way is not to be finished. */
   abandoned: string | undefined;
+  /** It has stepped down and may still have the addresses: nothing is let in that the new active may have let in (S2). */
+  keepsShut = false;
   /** This node has just handed over, and the other one has not said yet that it is active. */
   resigned = false;
   /** The operator of this node wants it demoted. */

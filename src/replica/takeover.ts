@@ -113,6 +113,7 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
   s.offered = false;
   s.role = 'active';
   s.phase = 'steady';
+  s.keepsShut = false;
   const exhausted = all.filter((p) => p.exhausted).length;
   const report: TakeoverReport = {
     kind,

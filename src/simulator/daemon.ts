@@ -120,7 +120,7 @@ export class Daemon implements WireEnd {
   }
 
   get listens(): boolean {
-    return this.alive && this.started;
+    return this.alive && this.started && !this.#paused;
   }
 
   /** Nothing is being carried out. */

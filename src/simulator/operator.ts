@@ -20,6 +20,7 @@ export class Operator {
   readonly #world: World;
   #idleSinceMs: number | undefined;
   #triedMs = Number.NEGATIVE_INFINITY;
+  #tried: Gateway | undefined;
   #noAddressSinceMs: number | undefined;
   #replacedMs = 0;
   readonly #fencedSinceMs = new Map<Gateway, number>();
@@ -70,6 +71,7 @@ export class Operator {
     this.#liftFences();
     if (serving.length > 0) {
       this.#idleSinceMs = undefined;
+      this.#tried = undefined;
       this.#lookAfter(serving);
       return;
     }
@@ -77,10 +79,13 @@ export class Operator {
     const idleMs = nowMs - this.#idleSinceMs;
     if (idleMs < plan.detectMs || nowMs - this.#triedMs < RETRY_MS) return;
     const ready = gateways.filter((g) => g.daemon?.listens && !g.daemon.asked && g.daemon.state.role === 'standby');
-    const complete = ready.find((g) => g.daemon?.state.complete);
+    // The other one, if the last one has refused.
+    const complete =
+      ready.find((g) => g.daemon?.state.complete && g !== this.#tried) ?? ready.find((g) => g.daemon?.state.complete);
     const [any] = ready;
     if (complete !== undefined) {
       this.#triedMs = nowMs;
+      this.#tried = complete;
       this.promote(complete, false);
     } else if (any !== undefined && idleMs > FORCE_AFTER_MS) {
       this.#triedMs = nowMs;

@@ -13,6 +13,8 @@ export interface WireEnd {
   readonly name: string;
   /** It takes connections now. */
   readonly listens: boolean;
+  /** Calls `happen` in the daemon's process: later, if it is stopped. */
+  run(happen: () => void): void;
   onConnected(): void;
   onDisconnected(reason: string): void;
   onFrame(frame: Frame): void;
@@ -73,7 +75,12 @@ export class Wire {
       }
       const bytes = connection.under.get(from)?.shift();
       if (bytes === undefined) return;
-      for (const to of [...connection.held]) if (to !== from) to.onFrame(decodeFrame(bytes));
+      for (const to of [...connection.held]) {
+        if (to === from) continue;
+        to.run(() => {
+          if (connection.held.has(to)) to.onFrame(decodeFrame(bytes));
+        });
+      }
     });
   }
 
@@ -107,7 +114,11 @@ export class Wire {
     this.#schedule.after(this.delayMs, () => {
       if (this.#schedule.nowMs < this.cutUntilMs) return;
       for (const other of [...connection.held]) {
-        if (this.#letGo(other) !== undefined) other.onDisconnected('the connection was closed');
+        other.run(() => {
+          if (!connection.held.has(other)) return;
+          this.#letGo(other);
+          other.onDisconnected('the connection was closed');
+        });
       }
     });
   }
