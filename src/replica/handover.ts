@@ -1,7 +1,7 @@
 import { saIdOf } from '../client/index.ts';
 import { adopt, sendCounters } from './account.ts';
 import type { Reading } from './effects.ts';
-import { setNumbers } from './install.ts';
+import { setCounters, setNumbers } from './install.ts';
 import { parked } from './plan.ts';
 import { becomeStandby, claim } from './reign.ts';
 import { type Counters, countersOf, directionOf, type SaRecord } from './sa.ts';
@@ -126,6 +126,9 @@ export function onResigned(s: State, nowMs: number): void {
   s.complete = true;
   s.provenMs = nowMs;
   s.sendHello();
+  // The others were shut before.
+  const incoming = [...s.sas].filter((r) => directionOf(r) === 'in');
+  s.write(incoming.map((r) => write('counters', r.handle, setCounters(r, parked(r)))));
   s.log('info', 'handed over: every SA is shut, this node is a standby');
 }
 

@@ -15,7 +15,7 @@ import {
 } from './install.ts';
 import { canBeParked, parked, shut } from './plan.ts';
 import { newRate, noteRate } from './rate.ts';
-import { type Counters, countersOf, type SaRecord, type Thresholds } from './sa.ts';
+import { type Counters, countersOf, isBehind, type SaRecord, type Thresholds, takeHigher } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
 import { type State, write } from './state.ts';
 
@@ -101,8 +101,9 @@ function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: nu
   const record = s.sas.byHandle(handle);
   if (record === undefined) return;
   s.counts.updatesReceived++;
-  const bitmap = counters.bitmap ?? record.counters.bitmap;
-  Object.assign(record.counters, counters, { bitmap });
+  // What waited to be sent can be overtaken by a newer account (S3).
+  if (s.rules.monotonic && isBehind(counters, record.counters)) takeHigher(record, counters);
+  else Object.assign(record.counters, counters, { bitmap: counters.bitmap ?? record.counters.bitmap });
   noteRate(record.rate, counters.packets, nowMs);
   s.touch(record);
 }

@@ -102,6 +102,17 @@ export function isParked({ oseq, oseqHi }: Counters): boolean {
   return oseq === END && (oseqHi === 0 || oseqHi === END);
 }
 
+/** Whether either number, or the packet count, is lower than another one. */
+export function isBehind(one: Counters, other: Counters): boolean {
+  return (
+    one.packets < other.packets ||
+    one.oseqHi < other.oseqHi ||
+    (one.oseqHi === other.oseqHi && one.oseq < other.oseq) ||
+    one.seqHi < other.seqHi ||
+    (one.seqHi === other.seqHi && one.seq < other.seq)
+  );
+}
+
 /** Takes over counters that are ahead, never ones that are behind (S3). A parked number is not a number. True if anything moved. */
 export function takeHigher({ counters }: SaRecord, other: Counters): boolean {
   let moved = false;

@@ -28,8 +28,6 @@ interface Books {
   /** The highest number that anybody has sent, accepted, or been told to begin behind. */
   oseq: number;
   seq: number;
-  /** Counters in frames: of which sender and term, and the last ones. */
-  told: { by: string; oseq: number; seq: number; packets: number } | undefined;
   /** The highest outbound number of which each node has been told. */
   readonly known: Map<Gateway, number>;
   /** It was deleted on the active, and the other node has been told. */
@@ -63,6 +61,7 @@ export class Checks {
   packetsLost = 0;
   lossBound = 0;
   readonly #books = new Map<number, Books>();
+  readonly #records = new WeakMap<object, { term: number; oseq: number; seq: number; packets: number }>();
   readonly #nodes = new Map<Gateway, NodeBooks>();
   readonly #now: () => number;
   readonly #strict: boolean;
@@ -99,7 +98,6 @@ export class Checks {
         accepted: new Map(),
         oseq: first,
         seq: first,
-        told: undefined,
         known: new Map(),
         deadOn: undefined,
         deleted: false,
@@ -205,7 +203,8 @@ export class Checks {
     const books = this.#of(key);
     const known = books.known.get(gateway) ?? 0;
     const isOut = this.#lives.get(key)?.plan.direction === 'out';
-    if (isOut && oseq < known)
+    // A takeover that has been given up may still write what it had to, before it shuts everything.
+    if (isOut && oseq < known && gateway.daemon?.state.phase === 'takingOver')
       this.report('S3', `${gateway.name} begins SA ${flow} (key ${key}) at ${oseq}, and had been told ${known}`, flow);
     const exhausted = (esn ?? plain)?.oseq === END;
     const opened = `${gateway.name} in term ${gateway.daemon?.state.term}`;
@@ -251,6 +250,7 @@ export class Checks {
     if (!wasActive && frame.term >= state.term && state.peer?.role === 'active') this.#onAccount(gateway, frame);
     return () => {
       if (wasActive && state.role !== 'active') this.onBegun(gateway);
+      if (state.role === 'standby' && (frame.type === 'counters' || frame.type === 'sa')) this.#lookAtRecords(gateway);
     };
   }
 
@@ -291,9 +291,8 @@ export class Checks {
         const key = keyNumber(frame.sa);
         node.handles.set(frame.handle, key);
         const { replayVal, replayEsnVal: esn } = frame.sa.attributes;
-        const { oseq = 0, seq = 0 } = esn ?? replayVal ?? {};
-        const packets = Number(frame.sa.body.curlft.packets);
-        this.#onTold(gateway, frame, key, { oseq, seq, packets, oseqHi: esn?.oseqHi ?? 0, seqHi: esn?.seqHi ?? 0 });
+        const { oseq = 0 } = esn ?? replayVal ?? {};
+        this.#onTold(gateway, key, { oseq, oseqHi: esn?.oseqHi ?? 0 });
         break;
       }
       case 'saDelete': {
@@ -309,38 +308,35 @@ export class Checks {
       case 'counters':
         for (const { handle, counters } of frame.entries) {
           const key = node.handles.get(handle);
-          if (key !== undefined) this.#onTold(gateway, frame, key, counters);
+          if (key !== undefined) this.#onTold(gateway, key, counters);
         }
         break;
     }
   }
 
-  /** S3: within a term, counters that are told do not go back. */
-  #onTold(
-    gateway: Gateway,
-    { term }: Frame,
-    key: number,
-    counters: { oseq: number; oseqHi: number; seq: number; seqHi: number; packets: number },
-  ): void {
-    const books = this.#of(key);
-    const oseq = counters.oseqHi * TWO_32 + counters.oseq;
-    const seq = counters.seqHi * TWO_32 + counters.seq;
-    const now = { by: `${gateway.name} in term ${term}`, oseq, seq, packets: counters.packets };
-    const { told } = books;
-    const byHand = this.#lives.get(key)?.byHand === true;
-    if (told?.by === now.by) {
-      for (const name of ['oseq', 'seq', 'packets'] as const) {
-        if (now[name] >= told[name] || (name === 'packets' && byHand)) continue;
+  #onTold(gateway: Gateway, key: number, { oseq, oseqHi }: { readonly oseq: number; readonly oseqHi: number }): void {
+    const { known } = this.#of(key);
+    if (oseq !== END) known.set(gateway, Math.max(known.get(gateway) ?? 0, oseqHi * TWO_32 + oseq));
+  }
+
+  /** S3: within a term, the counters of a replica do not go back. */
+  #lookAtRecords({ name, daemon }: Gateway): void {
+    if (daemon === undefined) return;
+    const { sas, term } = daemon.state;
+    for (const record of sas) {
+      const { oseq, oseqHi, seq, seqHi, packets } = record.counters;
+      const now = { term, oseq: oseqHi * TWO_32 + oseq, seq: seqHi * TWO_32 + seq, packets };
+      const before = this.#records.get(record);
+      this.#records.set(record, now);
+      if (before?.term !== term) continue;
+      for (const counter of ['oseq', 'seq', 'packets'] as const) {
+        if (now[counter] >= before[counter]) continue;
+        const key = keyNumber(record.sa);
         const flow = this.#lives.get(key)?.flow;
-        this.report(
-          'S3',
-          `${name} of SA ${flow} (key ${key}) goes back from ${told[name]} to ${now[name]}, told to ${gateway.name}`,
-          flow,
-        );
+        const text = `${counter} of SA ${flow} (key ${key}) goes back from ${before[counter]} to ${now[counter]} in the replica of ${name}`;
+        this.report('S3', text, flow);
       }
     }
-    books.told = now;
-    if (counters.oseq !== END) books.known.set(gateway, Math.max(books.known.get(gateway) ?? 0, oseq));
   }
 
   // --- what nodes say -----------------------------------------------------------------------------------------------------
