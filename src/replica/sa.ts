@@ -98,8 +98,15 @@ const END = 2 ** 32 - 1;
 export const SHUT_HI = END - 1;
 
 /** The number of an SA that cannot send, see `parked`: it says nothing of what was sent. */
-export function isParked({ oseq, oseqHi }: Counters): boolean {
-  return oseq === END && (oseqHi === 0 || oseqHi === END);
+export function isParked(sa: Sa, { oseq, oseqHi }: Counters): boolean {
+  return oseq === END && oseqHi === (counts64(sa) ? END : 0);
+}
+
+const ESN = 128;
+
+/** Whether an SA has 64-bit numbers. */
+function counts64({ body, attributes }: Sa): boolean {
+  return attributes.replayEsnVal !== undefined && (body.flags & ESN) !== 0;
 }
 
 /** Whether either number, or the packet count, is lower than another one. */
@@ -114,17 +121,17 @@ export function isBehind(one: Counters, other: Counters): boolean {
 }
 
 /** Takes over counters that are ahead, never ones that are behind (S3). A parked number is not a number. True if anything moved. */
-export function takeHigher({ counters }: SaRecord, other: Counters): boolean {
+export function takeHigher({ sa, counters }: SaRecord, other: Counters): boolean {
   let moved = false;
   if (
-    !isParked(other) &&
+    !isParked(sa, other) &&
     (other.oseqHi > counters.oseqHi || (other.oseqHi === counters.oseqHi && other.oseq > counters.oseq))
   ) {
     counters.oseq = other.oseq;
     counters.oseqHi = other.oseqHi;
     moved = true;
   }
-  if (other.seq === END && (other.seqHi === 0 || other.seqHi >= SHUT_HI)) {
+  if (other.seq === END && other.seqHi === (counts64(sa) ? SHUT_HI : 0)) {
     // Shut, see `shut`.
   } else if (other.seqHi > counters.seqHi || (other.seqHi === counters.seqHi && other.seq > counters.seq)) {
     counters.seq = other.seq;

@@ -50,7 +50,7 @@ export function open(s: State, reading: Reading): void {
     const record = s.sas.find(saIdOf(sa));
     if (record === undefined) {
       // From an account that this node's replica has no more: it cannot send, and what it lets in may have been let in before (S2).
-      if (selectsSa(s.settings.selection, sa) && isParked(countersOf(sa)))
+      if (selectsSa(s.settings.selection, sa) && isParked(sa, countersOf(sa)))
         writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
       continue;
     }

@@ -208,11 +208,12 @@ export class Checks {
       this.report('S3', `${gateway.name} begins SA ${flow} (key ${key}) at ${oseq}, and had been told ${known}`, flow);
     const exhausted = (esn ?? plain)?.oseq === END;
     const opened = `${gateway.name} in term ${gateway.daemon?.state.term}`;
+    const usedUp = (esn ?? plain)?.seq === END;
     // What is written once more in the same takeover is counted once.
     if (books.opened !== opened) {
       books.opened = opened;
       books.skipped = isOut && !exhausted ? oseq - books.oseq : 0;
-      books.closed = isOut ? 0 : seq - books.seq;
+      books.closed = isOut || usedUp ? 0 : seq - books.seq;
       books.closedFrom = books.seq;
     }
     if (isOut && !exhausted) books.oseq = Math.max(books.oseq, oseq);

@@ -381,7 +381,8 @@ export class World {
 const quiet: ReadonlySet<string> = new Set(['ping', 'pong', 'counters']);
 
 function isExhausted({ attributes: { replayVal, replayEsnVal } }: Sa): boolean {
-  return (replayVal ?? replayEsnVal)?.oseq === 2 ** 32 - 1;
+  const { oseq, seq } = replayVal ?? replayEsnVal ?? { oseq: 0, seq: 0 };
+  return oseq === 2 ** 32 - 1 || seq === 2 ** 32 - 1;
 }
 
 function numbersOf(request: { readonly kind: string; readonly attributes: object }): string {
