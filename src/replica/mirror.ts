@@ -1,5 +1,4 @@
 import { type Sa, saIdOf } from '../client/index.ts';
-import { SaDir } from '../xfrm/index.ts';
 import type { Reading, Write } from './effects.ts';
 import type { CountersEntry, Frame } from './frames.ts';
 import {
@@ -138,8 +137,8 @@ function standing({ rules, keepsShut }: State, record: SaRecord): Counters {
 }
 
 export function installing(s: State, record: SaRecord): Write[] {
-  // Unable to send from the first moment, except where the kernel does not take that (xfrm_user.c:verify_sa_dir).
-  const atFirst = record.sa.attributes.saDir === SaDir.OUT ? record.counters : standing(s, record);
+  // Unable to send from the first moment, except where the kernel takes no number that is at its end (xfrm_user.c:verify_sa_dir).
+  const atFirst = record.sa.attributes.saDir === undefined ? standing(s, record) : record.counters;
   return [
     write('install', record.handle, newSa(record, atFirst)),
     write('counters', record.handle, setCounters(record, standing(s, record))),

@@ -2,7 +2,7 @@ import type { Sa } from '../client/index.ts';
 import { IpProto, SaDir, SaExtraFlag } from '../xfrm/index.ts';
 import { packetsWithin } from './rate.ts';
 import { allRules, type Rules } from './rules.ts';
-import { type Counters, directionOf, replayWindowOf, type SaRecord, SHUT_HI } from './sa.ts';
+import { type Counters, directionOf, isShut, replayWindowOf, type SaRecord, SHUT_HI } from './sa.ts';
 
 /**
  * Where an SA goes on after its active node is gone. Symbols as in docs/safety.md: N, T the thresholds of the SA's events, R its
@@ -90,7 +90,8 @@ function moved(record: SaRecord, skip: number, closed: number, shut: boolean, un
   const { sa, counters } = record;
   const is64 = sa.attributes.replayEsnVal !== undefined && (sa.body.flags & ESN) !== 0;
   const out = add(counters.oseq, counters.oseqHi, skip, is64);
-  const into = add(counters.seq, counters.seqHi, closed, is64);
+  // A window that is shut stays where it is: above its end the upper halves begin anew.
+  const into = add(counters.seq, counters.seqHi, isShut(sa, counters) ? 0 : closed, is64);
   const meanBytes = counters.packets > 0 ? counters.bytes / counters.packets : 0;
   const last = !is64 || out.high === TWO_32 - 1;
   const exhausted = skip > 0 && last && out.low > TWO_32 - 1 - MARGIN;

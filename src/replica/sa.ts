@@ -102,6 +102,11 @@ export function isParked(sa: Sa, { oseq, oseqHi }: Counters): boolean {
   return oseq === END && oseqHi === (counts64(sa) ? END : 0);
 }
 
+/** An inbound number that lets nothing in: it says nothing of what was accepted. */
+export function isShut(sa: Sa, { seq, seqHi }: Counters): boolean {
+  return seq === END && seqHi === (counts64(sa) ? SHUT_HI : 0);
+}
+
 const ESN = 128;
 
 /** Whether an SA has 64-bit numbers. */
@@ -131,8 +136,8 @@ export function takeHigher({ sa, counters }: SaRecord, other: Counters): boolean
     counters.oseqHi = other.oseqHi;
     moved = true;
   }
-  if (other.seq === END && other.seqHi === (counts64(sa) ? SHUT_HI : 0)) {
-    // Shut, see `shut`.
+  if (isShut(sa, other)) {
+    // See `shut`.
   } else if (other.seqHi > counters.seqHi || (other.seqHi === counters.seqHi && other.seq > counters.seq)) {
     counters.seq = other.seq;
     counters.seqHi = other.seqHi;

@@ -15,6 +15,7 @@ const ADDRESS_MS = 250;
 const REPLACE_MS = 150;
 /** A node that is fenced and thinks that it reigns, and with which nobody can talk, is switched off. */
 const POWER_CYCLE_MS = 900;
+const OFF_MS = 200;
 
 export class Operator {
   readonly #world: World;
@@ -51,11 +52,20 @@ export class Operator {
     if (!daemon?.listens) return;
     const planned = daemon.state.peer?.role === 'active' && !force;
     if (!planned && daemon.state.role !== 'active') {
-      for (const other of this.#world.gateways) if (other !== gateway) this.fence(other);
+      for (const other of this.#world.gateways) if (other !== gateway) this.#silence(other, daemon.state.term);
       this.#lift(gateway);
     }
     this.#world.story(gateway, `promote${force ? ' --force' : ''}`);
     daemon.promote(force);
+  }
+
+  /** One whose reign the new active does not know of is switched off: it would come back with as new a term, and its own account. */
+  #silence(gateway: Gateway, term: number): void {
+    const { plan } = this.#world;
+    if (plan.fencing && gateway.on && (gateway.disk.stored?.term ?? 0) > term) {
+      this.#world.story(gateway, 'is switched off');
+      this.#world.crash(gateway, OFF_MS);
+    } else this.fence(gateway);
   }
 
   #lift(gateway: Gateway): void {
@@ -116,7 +126,7 @@ export class Operator {
       else if (!othersReign && nowMs - (this.#fencedSinceMs.get(gateway) ?? nowMs) > POWER_CYCLE_MS && gateway.reigns) {
         this.#world.story(gateway, 'is switched off and on: it is fenced, and believes that it reigns');
         this.#fencedSinceMs.delete(gateway);
-        this.#world.crash(gateway, 200);
+        this.#world.crash(gateway, OFF_MS);
       }
     }
   }
