@@ -46,9 +46,9 @@ The first violation of a safety rule ends the run; its story is made as short as
 options tell the same story again. The exit code is 1 if a rule was broken. See docs/simulator.md.
 
 Examples:
-  $ xfrmsync simulate --seed 1 --takeovers 5000
-  $ xfrmsync simulate --seed 1 --without skip      what a takeover without a skip would do
-  $ xfrmsync simulate --window --json`,
+  xfrmsync simulate --seed 1 --takeovers 5000
+  xfrmsync simulate --seed 1 --without skip      what a takeover without a skip would do
+  xfrmsync simulate --window --json`,
     )
     .action(run);
 }

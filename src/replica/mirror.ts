@@ -117,8 +117,14 @@ function forget(s: State, record: SaRecord): void {
 export function reconcile(s: State, reading: Reading): void {
   const writes: Write[] = [];
   for (const sa of reading.sas) {
-    if (selectsSa(s.settings.selection, sa) && s.sas.find(saIdOf(sa)) === undefined) {
+    if (!selectsSa(s.settings.selection, sa)) continue;
+    const record = s.sas.find(saIdOf(sa));
+    if (record === undefined || (s.settings.install === 'takeover' && !sameSa(sa, record.sa))) {
       writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
+    } else if (!record.installed && s.settings.install === 'takeover') {
+      // From an earlier reign of this node: it is kept in step, and goes when the active's goes (S3).
+      record.installed = true;
+      s.touch(record);
     }
   }
   for (const policy of reading.policies) {

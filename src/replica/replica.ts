@@ -172,7 +172,7 @@ export class Replica {
         // One that this kernel does not take is tried again at the takeover.
         if (!record?.installed) return;
         record.installed = false;
-        s.write(installing(s, record));
+        if (s.settings.install === 'immediate') s.write(installing(s, record));
       } else if (op === 'open') {
         if (s.takeover) s.takeover.failed++;
         if (record) record.installed = false;

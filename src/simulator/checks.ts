@@ -185,8 +185,6 @@ export class Checks {
         }
       }
       if (purpose.op !== 'open') continue;
-      if (!this.#node(gateway).whole && gateway.daemon?.force !== true)
-        this.report('S5', `${gateway.name} takes over without --force, and has no whole account`);
       if (term > this.#storedTerm) this.report('S4', `${gateway.name} opens SAs in term ${term}, which is on no disk`);
       const key = request.kind === 'NEWSA' ? keyNumber(request) : this.#keyOf(gateway, request);
       if (key !== undefined && (request.kind === 'NEWSA' || request.kind === 'NEWAE'))
@@ -224,6 +222,12 @@ export class Checks {
     }
     if (isOut && !exhausted) books.oseq = Math.max(books.oseq, oseq);
     if (!isOut) books.seq = Math.max(books.seq, seq);
+  }
+
+  /** A node begins a takeover: it wants to store the new term. */
+  onTakeover(gateway: Gateway): void {
+    if (!this.#node(gateway).whole && gateway.daemon?.force !== true)
+      this.report('S5', `${gateway.name} takes over without --force, and has no whole account`);
   }
 
   // --- disks and frames -------------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ const weights = {
 
 export type OperationKind = keyof typeof weights;
 
+/** Every kind there is, for tests of the coverage. */
 export const operationKinds = Object.keys(weights) as OperationKind[];
 
 const all = Object.entries(weights).flatMap(([kind, weight]) =>

@@ -5,7 +5,6 @@ import { Checks, type Violation } from './checks.ts';
 import type { Answer, Watch } from './daemon.ts';
 import { actions } from './faults.ts';
 import { Gateway } from './gateway.ts';
-import { operationKinds } from './operations.ts';
 import { Operator } from './operator.ts';
 import type { WorldPlan } from './plan.ts';
 import { type Random, randomOf } from './random.ts';
@@ -316,6 +315,7 @@ export class World {
       beforeEffect: (effect) => {
         const { trap } = this;
         const phase = gateway.daemon?.state.phase;
+        if (effect.type === 'persist' && phase === 'takingOver') this.checks.onTakeover(gateway);
         if (trap === undefined || phase !== trap.phase) return true;
         if (trap.gateway !== undefined && trap.gateway !== gateway) return true;
         if (effect.type === 'log' || trap.left-- > 0) return true;
@@ -392,5 +392,3 @@ function numbersOf(request: { readonly kind: string; readonly attributes: object
   const whole = (low = 0, high = 0): number => high * 2 ** 32 + low;
   return `oseq ${whole(oseq, oseqHi)} seq ${whole(seq, seqHi)}`;
 }
-
-export const kindsOfFaults = operationKinds;
