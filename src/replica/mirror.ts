@@ -101,7 +101,7 @@ function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: nu
   if (record === undefined) return;
   s.counts.updatesReceived++;
   // What waited to be sent can be overtaken by a newer account (S3).
-  if (s.rules.monotonic && isBehind(counters, record.counters)) takeHigher(record, counters);
+  if (s.rules.monotonic && isBehind(counters, record.counters)) takeHigher(record, counters, true);
   else Object.assign(record.counters, counters, { bitmap: counters.bitmap ?? record.counters.bitmap });
   noteRate(record.rate, counters.packets, nowMs);
   s.touch(record);
@@ -153,7 +153,9 @@ export function installing(s: State, record: SaRecord): Write[] {
 
 /** Writes the counters that moved to this node's kernel. */
 export function applyCounters(s: State): void {
-  s.write(s.dirty.filter((r) => r.installed).map((r) => write('counters', r.handle, setCounters(r, standing(s, r)))));
+  // One that is gone may have left its SPI to another SA.
+  const moved = s.dirty.filter((r) => r.installed && s.sas.has(r));
+  s.write(moved.map((r) => write('counters', r.handle, setCounters(r, standing(s, r)))));
 }
 
 /**

@@ -224,7 +224,8 @@ export class Replica {
         if (s.role === 'active') s.emit({ type: 'pong', timeMs: frame.timeMs });
         break;
       case 'resyncRequest':
-        if (s.role === 'active') streamSnapshot(s);
+        // Not in a handover: its final counters go by the handles that the standby has.
+        if (s.role === 'active' && s.phase === 'steady') streamSnapshot(s);
         break;
       case 'handoverRequest':
         onHandoverRequest(s);

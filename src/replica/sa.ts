@@ -125,18 +125,21 @@ export function isBehind(one: Counters, other: Counters): boolean {
   );
 }
 
-/** Takes over counters that are ahead, never ones that are behind (S3). A parked number is not a number. True if anything moved. */
-export function takeHigher({ sa, counters }: SaRecord, other: Counters): boolean {
+/**
+ * Takes over counters that are ahead, never ones that are behind (S3). True if anything moved. In a kernel, a number that is parked or shut
+ * is not a number; in an account it is one.
+ */
+export function takeHigher({ sa, counters }: SaRecord, other: Counters, isAccount = false): boolean {
   let moved = false;
   if (
-    !isParked(sa, other) &&
+    (isAccount || !isParked(sa, other)) &&
     (other.oseqHi > counters.oseqHi || (other.oseqHi === counters.oseqHi && other.oseq > counters.oseq))
   ) {
     counters.oseq = other.oseq;
     counters.oseqHi = other.oseqHi;
     moved = true;
   }
-  if (isShut(sa, other)) {
+  if (!isAccount && isShut(sa, other)) {
     // See `shut`.
   } else if (other.seqHi > counters.seqHi || (other.seqHi === counters.seqHi && other.seq > counters.seq)) {
     counters.seq = other.seq;

@@ -141,6 +141,7 @@ export class Daemon implements WireEnd {
   die(withMachine = false): void {
     if (!this.alive) return;
     this.alive = false;
+    this.started = false;
     this.#events.close();
     this.#around.disk.crash();
     this.#around.wire.vanish(this, withMachine);

@@ -183,14 +183,6 @@ export const actions: Readonly<Record<OperationKind, Action>> = {
     const flow = flowOf(world, operation);
     if (operation.n % 2 === 0 && flow) world.schedule.after(operation.n / 10, () => remove(world, flow));
   },
-  saAdd(world, operation) {
-    const flow = flowOf(world, operation);
-    const active = steady(world);
-    if (flow === undefined || active === undefined) return;
-    if (flow.life && active.kernel.keyOf(flow.life.id) === flow.life.key) return;
-    world.cover(operation.kind);
-    world.replace(active, flow, 'new');
-  },
   saDelete(world, operation) {
     const flow = flowOf(world, operation);
     if (flow === undefined || !remove(world, flow)) return;

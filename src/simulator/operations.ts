@@ -40,7 +40,6 @@ const weights = {
   demoteBusy: 2,
   promoteIncomplete: 5,
   resync: 5,
-  saAdd: 3,
   saDelete: 6,
   saRekey: 6,
   spiReuse: 6,

@@ -149,6 +149,7 @@ export class Operator {
     this.#replacedMs = nowMs;
     for (const flow of traffic.flows) {
       if (flow.idle || (flow.life !== undefined && active.kernel.keyOf(flow.life.id) === flow.life.key)) continue;
+      this.#world.cover('saAdd');
       this.#world.replace(active, flow, 'new');
     }
   }

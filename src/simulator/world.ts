@@ -237,10 +237,12 @@ export class World {
   #restart(gateway: Gateway, backMs: number): void {
     const { bootId } = gateway;
     this.schedule.after(Math.max(backMs, 1), () => {
-      if (!gateway.on || gateway.bootId !== bootId || gateway.daemon?.alive) return;
-      this.checks.onBegun(gateway);
-      gateway.startDaemon();
-      this.story(gateway, 'the daemon starts');
+      if (!gateway.on || gateway.bootId !== bootId || gateway.daemon?.started) return;
+      if (!gateway.daemon?.alive) {
+        this.checks.onBegun(gateway);
+        gateway.startDaemon();
+        this.story(gateway, 'the daemon starts');
+      }
       // With a disk that fails it ends at once; whoever watches it starts it again.
       this.#restart(gateway, RESTART_MS);
     });

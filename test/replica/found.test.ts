@@ -68,6 +68,27 @@ describe('a standby', () => {
     expect(record?.counters).toMatchObject({ oseq: 10, packets: 9 });
   });
 
+  it('does not write counters of an SA that is gone into another one with its SPI (S7)', () => {
+    const world = pair();
+    const { a, b } = world;
+    for (let n = 1n; n <= 40n; n++) a.kernel.accept(id(IN), n);
+    a.readEvents();
+    a.replica.flush();
+    while (a.step()) {}
+    // The counters have come and are not written yet when the SA goes.
+    while (world.deliver(a)) {}
+    expect(b.replica.hasDirty).toBe(true);
+    a.kernel.delete(id(IN));
+    a.kernel.add(sa(IN, { key: 2 }));
+    a.readEvents();
+    while (a.step()) {}
+    while (world.deliver(a)) {}
+    while (b.step()) {}
+    b.replica.flush();
+    world.settle();
+    expect(b.kernel.get(id(IN))?.seq).toBe(0n);
+  });
+
   it.each([undefined, SaDir.IN])(
     'that starts anew removes its old copy of an inbound SA, direction %s (S2)',
     (saDir) => {
@@ -113,6 +134,35 @@ describe('a standby', () => {
     world.a.start();
     world.promote(world.a, true);
     expect(world.a.kernel.get(id(IN))).toBeUndefined();
+  });
+});
+
+describe('a handover', () => {
+  it('is not disturbed by a standby that asks for everything anew (S1)', () => {
+    const world = pair();
+    const { a, b } = world;
+    transmit(a, 10);
+    world.settle();
+    b.replica.promote(world.nowMs, { force: false });
+    world.until(() => a.state.phase === 'handingOver');
+    b.replica.resync();
+    transmit(a, 10);
+    world.settle();
+    expect(b.state.role).toBe('active');
+    expect(b.kernel.transmit(id(OUT))).toBeGreaterThan(20n);
+  });
+
+  it('at the last number takes the window as it is, also if the lifetime was set back by hand (S2)', () => {
+    const world = pair([sa(IN, { seq: 0xffff_ffe0 })]);
+    const { a, b } = world;
+    for (let n = 0xffff_ffe1n; n < 0xffff_fff0n; n++) a.kernel.accept(id(IN), n);
+    world.pass(TIMER_MS);
+    const ltimeVal = { bytes: 0n, packets: 0n, addTime: 1_700_000_000n, useTime: 0n };
+    a.kernel.must(newAevent(id(IN), { ltimeVal }));
+    world.settle();
+    for (let n = 0xffff_fff0n; n < TWO_32; n++) a.kernel.accept(id(IN), n);
+    world.promote(b);
+    for (let n = 0xffff_ffe1n; n < TWO_32; n++) expect(b.kernel.accept(id(IN), n)).toBe(false);
   });
 });
 
