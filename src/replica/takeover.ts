@@ -10,8 +10,15 @@ import { type State, type Takeover, write } from './state.ts';
 
 /** A standby becomes the active: a new term on disk, then every SA at its new position, then the addresses. */
 
+/**
+ * What is known by a node that has never had a whole account is of an earlier time, nobody can say of which: it is taken to be a day old.
+ * Only `--force` comes here.
+ */
+const UNKNOWN_MS = 86_400_000;
+
 export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): void {
-  const unseenMs = kind === 'switchover' ? 0 : Math.max(0, nowMs - (s.provenMs ?? 0));
+  const sinceMs = s.complete || s.provenMs !== undefined ? (s.provenMs ?? 0) : nowMs - UNKNOWN_MS;
+  const unseenMs = kind === 'switchover' ? 0 : Math.max(0, nowMs - sinceMs);
   s.phase = 'takingOver';
   const term = Math.max(s.term, s.peer?.term ?? 0) + 1;
   s.takeover = {

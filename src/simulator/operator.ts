@@ -16,6 +16,7 @@ const REPLACE_MS = 150;
 /** A node that is fenced and thinks that it reigns, and with which nobody can talk, is switched off. */
 const POWER_CYCLE_MS = 900;
 const OFF_MS = 200;
+const RESTART_MS = 5;
 
 export class Operator {
   readonly #world: World;
@@ -52,11 +53,26 @@ export class Operator {
     if (!daemon?.listens) return;
     const planned = daemon.state.peer?.role === 'active' && !force;
     if (!planned && daemon.state.role !== 'active') {
+      if (this.#isOutdated(gateway)) {
+        this.#world.story(
+          gateway,
+          'has not heard of the last reign: its account must not be used, its daemon is started anew',
+        );
+        this.#world.killDaemon(gateway, RESTART_MS);
+        return;
+      }
       for (const other of this.#world.gateways) if (other !== gateway) this.#silence(other, daemon.state.term);
       this.#lift(gateway);
     }
     this.#world.story(gateway, `promote${force ? ' --force' : ''}`);
     daemon.promote(force);
+  }
+
+  /** It has an account, and somebody else has reigned since. */
+  #isOutdated({ daemon }: Gateway): boolean {
+    const { gateways, plan } = this.#world;
+    if (!plan.fencing || daemon === undefined || daemon.state.sas.size === 0) return false;
+    return gateways.some(({ disk }) => (disk.stored?.term ?? 0) > daemon.state.term);
   }
 
   /** One whose reign the new active does not know of is switched off: it would come back with as new a term, and its own account. */

@@ -137,6 +137,26 @@ describe('a standby', () => {
   });
 });
 
+it('a takeover by force without an account goes on far above all that another node can have sent (S1)', () => {
+  const world = pair();
+  const { a, b } = world;
+  transmit(a, 100);
+  world.settle();
+  world.cut();
+  world.promote(b);
+  const sent = b.kernel.transmit(id(OUT)) ?? 0n;
+  expect(sent).toBeGreaterThan(100n);
+  // The old active hears of the new reign, and nothing more.
+  a.crash();
+  a.start();
+  a.replica.onConnected();
+  world.demote(a, true);
+  b.powerOff();
+  world.promote(a, true);
+  expect(a.state.role).toBe('active');
+  expect(a.kernel.transmit(id(OUT))).toBeGreaterThan(sent);
+});
+
 describe('a handover', () => {
   it('is not disturbed by a standby that asks for everything anew (S1)', () => {
     const world = pair();
