@@ -210,7 +210,8 @@ export class Checks {
     // A takeover that has been given up may still write what it had to, before it shuts everything.
     if (isOut && oseq < known && gateway.daemon?.state.phase === 'takingOver')
       this.report('S3', `${gateway.name} begins SA ${flow} (key ${key}) at ${oseq}, and had been told ${known}`, flow);
-    const exhausted = (esn ?? plain)?.oseq === END;
+    const is64 = this.#lives.get(key)?.plan.window === 'esn';
+    const exhausted = (esn ?? plain)?.oseq === END && (!is64 || esn?.oseqHi === END);
     const opened = `${gateway.name} in term ${gateway.daemon?.state.term}`;
     const usedUp = (esn ?? plain)?.seq === END;
     // What is written once more in the same takeover is counted once.

@@ -7,7 +7,7 @@ import { World, type WorldResult } from './world.ts';
 /** A safety rule that can be switched off. */
 export type RuleSwitch = keyof Rules;
 
-export interface SimulateOptions {
+interface SimulateOptions {
   readonly seed: number;
   /** Worlds are made until so many takeovers have happened. */
   readonly takeovers: number;
@@ -39,7 +39,7 @@ export interface Failure {
 /** Worlds without a single takeover in a row: then something is wrong with them. */
 const BARREN_MAX = 200;
 
-export const planOfWorld = (
+const planOfWorld = (
   { seed, inbound, without }: Pick<SimulateOptions, 'seed' | 'inbound' | 'without'>,
   world: number,
 ): WorldPlan => makePlan(randomOf(seed, world).u32(), { inbound, without });
