@@ -30,8 +30,8 @@ const BITMAP_WORDS: readonly number[] = [4, 8, 16, 32];
 /** 2026-01-01; lifetimes hold seconds since the epoch. */
 const EPOCH_SECONDS = 1_767_225_600;
 
-/** xorshift32 (Marsaglia): the corpus needs repeatable numbers, not good ones. */
-function numbers(seed: number): () => number {
+/** xorshift32 (Marsaglia): the bench needs repeatable numbers, not good ones. */
+export function numbers(seed: number): () => number {
   let x = seed;
   return () => {
     x ^= x << 13;

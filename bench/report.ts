@@ -11,18 +11,21 @@ export interface Result {
   name: string;
   what: string;
   unit: string;
-  /** Median over the rounds; null when it was not measured. More is better. */
+  /** Median over the rounds; null when it was not measured. More is better, unless the target is `atMost`. */
   value: number | null;
   valueSpread: Spread | null;
-  peer: string;
+  /** null: there is no other program to compare with; the target is an absolute one then, or there is none. */
+  peer: string | null;
   peerValue: number | null;
   peerSpread: Spread | null;
   /** Median of the rounds' ratios, ours to the peer's. */
   ratio: number | null;
   ratioSpread: Spread | null;
-  /** The ratio to reach. */
-  target: number;
-  /** null: not measured. */
+  /** What to reach; null: shown for what it is. */
+  target: number | null;
+  /** What the target is: a ratio to the peer, or a least or greatest value of our own. */
+  targetOf: 'ratio' | 'atLeast' | 'atMost';
+  /** null: not measured, or no target. */
   met: boolean | null;
   rounds: number;
   /** What was used, and what else was seen. */
@@ -32,7 +35,31 @@ export interface Result {
 }
 
 /** What is known of a result before it is measured. */
-export type Aim = Pick<Result, 'name' | 'what' | 'unit' | 'peer' | 'target'>;
+interface Named {
+  name: string;
+  what: string;
+  unit: string;
+}
+
+/** A row beside a peer: the ratio to reach. */
+export interface Aim extends Named {
+  peer: string;
+  target: number;
+}
+
+/** A row that has no peer. */
+export interface Measurement extends Named {
+  atLeast?: number;
+  atMost?: number;
+}
+
+type Target = Pick<Result, 'name' | 'what' | 'unit' | 'peer' | 'target' | 'targetOf'>;
+
+function targetOf({ name, what, unit, ...aim }: Aim | Measurement): Target {
+  if ('peer' in aim) return { name, what, unit, ...aim, targetOf: 'ratio' };
+  const targetOf = aim.atMost === undefined ? 'atLeast' : 'atMost';
+  return { name, what, unit, peer: null, target: aim.atMost ?? aim.atLeast ?? null, targetOf };
+}
 
 function spreadOf(values: readonly number[]): Spread {
   const sorted = values.toSorted((a, b) => a - b);
@@ -48,7 +75,7 @@ export function compared(aim: Aim, ours: readonly number[], theirs: readonly num
   const peerSpread = spreadOf(theirs);
   const ratioSpread = spreadOf(ours.map((rate, i) => rate / (theirs[i] ?? Number.NaN)));
   return {
-    ...aim,
+    ...targetOf(aim),
     value: valueSpread.median,
     valueSpread,
     peerValue: peerSpread.median,
@@ -61,11 +88,31 @@ export function compared(aim: Aim, ours: readonly number[], theirs: readonly num
   };
 }
 
+/** A result of a row that has no peer, from the values of each round. */
+export function measured(aim: Measurement, values: readonly number[], used: string): Result {
+  const valueSpread = spreadOf(values);
+  const { median } = valueSpread;
+  const target = targetOf(aim);
+  const isReached = (limit: number): boolean => (target.targetOf === 'atMost' ? median <= limit : median >= limit);
+  return {
+    ...target,
+    value: median,
+    valueSpread,
+    peerValue: null,
+    peerSpread: null,
+    ratio: null,
+    ratioSpread: null,
+    met: target.target === null ? null : isReached(target.target),
+    rounds: values.length,
+    used,
+  };
+}
+
 /** A result without a comparison; with our own rates if there are any. */
-export function skipped(aim: Aim, reason: string, ours: readonly number[] = [], used = ''): Result {
+export function skipped(aim: Aim | Measurement, reason: string, ours: readonly number[] = [], used = ''): Result {
   const valueSpread = ours.length > 0 ? spreadOf(ours) : null;
   return {
-    ...aim,
+    ...targetOf(aim),
     value: valueSpread?.median ?? null,
     valueSpread,
     peerValue: null,
@@ -94,11 +141,17 @@ const cell = (spread: Spread | null, text: (value: number) => string): string =>
 
 const ratioText = (ratio: number): string => (ratio >= 10 ? ratio.toFixed(0) : ratio.toFixed(2));
 
-const VERDICT = new Map<boolean | null, string>([
-  [true, 'met'],
-  [false, 'NOT MET'],
-  [null, 'skipped'],
-]);
+function targetText({ target, targetOf }: Result): string {
+  if (target === null) return '';
+  if (targetOf === 'ratio') return `>= ${target}`;
+  return `${targetOf === 'atMost' ? '<=' : '>='} ${rateText(target)}`;
+}
+
+function verdict({ met, skipped }: Result): string {
+  if (skipped !== undefined) return 'skipped';
+  if (met === null) return '';
+  return met ? 'met' : 'NOT MET';
+}
 
 /** The table for a terminal: medians, with the least and the most of the rounds. */
 export function table(results: readonly Result[]): string {
@@ -109,8 +162,8 @@ export function table(results: readonly Result[]): string {
     cell(r.valueSpread, rateText),
     cell(r.peerSpread, rateText),
     cell(r.ratioSpread, ratioText),
-    `>= ${r.target}`,
-    VERDICT.get(r.met) ?? '',
+    targetText(r),
+    verdict(r),
   ]);
   const rows = [head, ...lines];
   const widths = head.map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
@@ -121,7 +174,8 @@ export function table(results: readonly Result[]): string {
       .trimEnd(),
   );
   const notes = results.map(
-    (r) => `${r.name}: ${r.what}; peer: ${r.peer}. ${r.skipped ?? ''}${r.skipped && r.used ? '. ' : ''}${r.used}`,
+    (r) =>
+      `${r.name}: ${r.what}${r.peer === null ? '' : `; peer: ${r.peer}`}. ${r.skipped ?? ''}${r.skipped && r.used ? '. ' : ''}${r.used}`,
   );
   return `${text.join('\n')}\n\n${notes.join('\n')}\n`;
 }

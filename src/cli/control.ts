@@ -45,6 +45,18 @@ Example:
       show(options, await call(options, { command: 'demote', force: options.force === true })),
     );
 
+  command(program, 'dismiss', 'let the active go on alone: its standby is gone for good')
+    .addHelpText(
+      'after',
+      `
+In mode "safe" an active uses outbound numbers only as far as its standby knows, and its SAs stop at that ceiling when the standby is away
+for long. A standby whose daemon is stopped resigns by itself. This is for one that can do so no more: make sure that it does not take over.
+
+Example:
+  $ xfrmsync dismiss -c /etc/xfrmsync/xfrmsync.toml`,
+    )
+    .action(async (options: Options) => show(options, await call(options, { command: 'dismiss' })));
+
   command(program, 'resync', 'read the kernel anew (active) or ask the active for a whole account (standby)')
     .addHelpText('after', '\nExample:\n  $ xfrmsync resync -c /etc/xfrmsync/xfrmsync.toml')
     .action(async (options: Options) => show(options, await call(options, { command: 'resync' })));
@@ -73,12 +85,16 @@ async function show({ json }: Options, result: object): Promise<void> {
 }
 
 function statusText(status: Status): string {
-  const { node, cluster, role, term, phase, complete, peer, sas, installed, policies, unseenMs, counts } = status;
+  const { node, cluster, role, term, phase, complete, bound, peer, sas, installed, policies, unseenMs, counts } =
+    status;
   const lines = [
     `${paint('strong', node)} of ${cluster}: ${paint('strong', role)}, term ${term}${phase === 'steady' ? '' : ` (${phase})`}`,
     `  complete  ${complete ? 'yes' : paint('alarm', 'no: a takeover would be partial')}`,
     `  peer      ${peer.name}, ${peer.connected ? `connected, ${peer.role}, term ${peer.term}` : paint('alarm', 'not connected')}`,
     `  SAs       ${sas}, ${installed} in the kernel; ${policies} policies`,
+    ...(role === 'active'
+      ? [`  grants    ${bound ? 'bind: outbound numbers only as far as the standby knows' : 'none: no standby'}`]
+      : []),
     ...(unseenMs === null ? [] : [`  unseen    ${unseenMs} ms of the active's progress`]),
     `  counts    ${pairs(counts)}`,
   ];

@@ -27,7 +27,7 @@ Example:
       const log = await openLog(config.node.name, config.log);
       await using machine = await doing('the node cannot start', openMachine(config, log));
       const node = await doing('the node cannot start', startNode(config, machine, log, version));
-      const stop = (): void => void node.stop();
+      const stop = (): void => void node.stop({ resign: true });
       process.once('SIGTERM', stop);
       process.once('SIGINT', stop);
       await Promise.race([node.stopped, machine.failed]);

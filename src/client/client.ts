@@ -73,6 +73,11 @@ export class XfrmClient implements AsyncDisposable {
     return new XfrmClient(await Transport.open(kernel, options));
   }
 
+  /** The netlink port id of the client's socket: events that follow from its requests carry it (`pid`). */
+  get portId(): number {
+    return this.#transport.portId;
+  }
+
   /**
    * Any request as it is; the reply, if it has one. A GETAE for both thresholds is refused, as it can stop a kernel (see `getAevent`), and
    * so is a request that would start a dump. @throws ClientError, or EncodeError if there are no bytes for it

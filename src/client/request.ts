@@ -10,25 +10,28 @@ export type Request<K extends XfrmKind = XfrmKind> = K extends XfrmKind
 const AEVENT_FLAGS_AT = NLMSG_HDRLEN + 40;
 const AEVENT_FLAGS_END = AEVENT_FLAGS_AT + 4;
 const BOTH_THRESHOLDS = AeFlag.RTHR | AeFlag.ETHR;
+/** Where `xfrm_userspi_info.max` lies in a message, and where it ends. */
+const SPI_MAX_AT = NLMSG_HDRLEN + 228;
+const SPI_MAX_END = SPI_MAX_AT + 4;
 
-/** A request answered by an acknowledgement. @throws EncodeError */
-export function encodeRequest(request: Request, seq: number): Uint8Array {
+/** A request answered by an acknowledgement. `pid` comes back in the events that follow from it. @throws EncodeError */
+export function encodeRequest(request: Request, seq: number, pid = 0): Uint8Array {
   const flags = request.flags ?? 0;
   if ((request.kind === 'GETSA' || request.kind === 'GETPOLICY') && (flags & NlmF.DUMP) !== 0) {
     throw new EncodeError('flags', `this would be a dump of many answers: use ${dumpOf[request.kind]}`);
   }
-  return encoded(request, flags | NlmF.REQUEST | NlmF.ACK, seq);
+  return encoded(request, flags | NlmF.REQUEST | NlmF.ACK, seq, pid);
 }
 
 const dumpOf = { GETSA: 'dumpSas', GETPOLICY: 'dumpPolicies' } as const;
 
 /** A request answered by parts and an end. @throws EncodeError */
 export function encodeDump(request: Request, seq: number): Uint8Array {
-  return encoded(request, (request.flags ?? 0) | NlmF.REQUEST | NlmF.DUMP, seq);
+  return encoded(request, (request.flags ?? 0) | NlmF.REQUEST | NlmF.DUMP, seq, 0);
 }
 
-function encoded(request: Request, flags: number, seq: number): Uint8Array {
-  const bytes = encodeMessage({ ...request, flags, seq, pid: 0 } as AnyXfrmMessage);
+function encoded(request: Request, flags: number, seq: number, pid: number): Uint8Array {
+  const bytes = encodeMessage({ ...request, flags, seq, pid } as AnyXfrmMessage);
   checkBytes(bytes, seq);
   return bytes;
 }
@@ -39,18 +42,32 @@ function encoded(request: Request, flags: number, seq: number): Uint8Array {
  * A GETAE for both thresholds is refused for every SA: on kernels with 64-bit padding the answer for an SA with an interface id and a
  * bitmap of seven or eight words is larger than what xfrm_user.c:xfrm_aevent_msgsize reserved, and the kernel stops with a BUG. Nobody
  * who asks knows the SA's bitmap beforehand.
+ *
+ * ALLOCSPI for the range 0 to 0 is refused: Linux 6.1.192 gives out the SPI 0, and when the same larval SA is asked for once more, it puts
+ * it into its table a second time and then turns in a circle for good (xfrm_state.c:xfrm_alloc_spi).
+ *
+ * NEWSPDINFO is refused: the policy tables are then built anew by a kernel thread, and Linux 6.1.176 has died of it once
+ * (xfrm_policy.c:xfrm_hash_rebuild).
  */
 function checkBytes(bytes: Uint8Array, seq: number): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (view.getUint32(0, hostLittleEndian) !== bytes.length || view.getUint32(8, hostLittleEndian) !== seq) {
     throw new EncodeError('rest', 'overwrites the netlink header');
   }
-  if (view.getUint16(4, hostLittleEndian) !== XfrmMsg.GETAE || bytes.length < AEVENT_FLAGS_END) return;
-  if ((view.getUint32(AEVENT_FLAGS_AT, hostLittleEndian) & BOTH_THRESHOLDS) === BOTH_THRESHOLDS) {
-    throw new EncodeError(
-      'body.flags',
-      'asks for both thresholds at once, which can stop a kernel with a BUG: ask for RTHR and ETHR one by one, as getAevent does',
-    );
+  const type = view.getUint16(4, hostLittleEndian);
+  if (type === XfrmMsg.GETAE && bytes.length >= AEVENT_FLAGS_END) {
+    if ((view.getUint32(AEVENT_FLAGS_AT, hostLittleEndian) & BOTH_THRESHOLDS) === BOTH_THRESHOLDS) {
+      throw new EncodeError(
+        'body.flags',
+        'asks for both thresholds at once, which can stop a kernel with a BUG: ask for RTHR and ETHR one by one, as getAevent does',
+      );
+    }
+  }
+  if (type === XfrmMsg.ALLOCSPI && bytes.length >= SPI_MAX_END && view.getUint32(SPI_MAX_AT, hostLittleEndian) === 0) {
+    throw new EncodeError('body.max', 'asks for the SPI 0, which can hang a kernel: ask for a range above it');
+  }
+  if (type === XfrmMsg.NEWSPDINFO) {
+    throw new EncodeError('kind', 'makes the kernel rebuild its policy tables, of which one has died: it is not sent');
   }
 }
 

@@ -109,7 +109,7 @@ export class Transport implements AsyncDisposable {
       const seq = sequenceAfter(this.#seq, this.#pending);
       let message: Uint8Array;
       try {
-        message = encodeRequest(request, seq);
+        message = encodeRequest(request, seq, this.#socket.portId);
       } catch (error) {
         const text = `not sent: ${textOf(error)}`;
         results[index] = { error: new ClientError('ERR_REQUEST', String(request?.kind), text, { cause: error }) };

@@ -7,7 +7,7 @@ import {
   VirtualClock,
 } from '../kernel/emulated/index.ts';
 import { KernelError } from '../kernel/index.ts';
-import { parseAddress } from '../xfrm/index.ts';
+import { AddressFamily, parseAddress } from '../xfrm/index.ts';
 import { inboundPacket } from './packets.ts';
 import { addDatagram, growth, nothing } from './received.ts';
 import type { Scenario } from './scenario.ts';
@@ -99,14 +99,16 @@ export function emulatedTarget({ kernel: release, hz, pad64 }: Pick<Scenario, 'k
       const key = keyOf(step.sa);
       const before = ns.stats();
       const usedBefore = saUsage(ns.engine, key);
+      const { family } = addressOf(step.dst);
       const flow = {
-        family: addressOf(step.dst).family,
+        family,
         saddr: bytesOf(step.src),
         daddr: bytesOf(step.dst),
         proto: UDP,
         sport: SOURCE_PORT,
         dport: step.dport,
-        ifindex: LINK,
+        // Only IPv4 looks for the way out before it asks the policies.
+        ifindex: family === AddressFamily.INET ? LINK : 0,
       };
       const payloadBytes = UDP_HEADER + step.payload;
       const packetBytes = payloadBytes + (flow.family === 2 ? 20 : 40);

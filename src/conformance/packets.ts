@@ -16,6 +16,8 @@ const AH_FIXED = 12;
 const ESP_TRAILER = 2;
 const ESPINUDP = 2;
 const DIR_IN = 0;
+/** By which the kernel's own packets come in to the machine. */
+const LOOPBACK = 1;
 
 interface WirePacket {
   readonly hex: string;
@@ -67,6 +69,10 @@ export function inboundPacket(
   let at = ip.end;
   if (proto === IpProto.UDP) {
     if (!takesEncap(bytes.readUInt16BE(at + 2))) return Verdict.DROP;
+    // The datagram is looked at before the socket hands on what is in it.
+    const ports = { sport: bytes.readUInt16BE(at), dport: bytes.readUInt16BE(at + 2) };
+    const outer = { family: ip.family, saddr: ip.saddr, daddr: ip.daddr, proto, ...ports, ifindex: LOOPBACK };
+    if (!inboundPolicyAllows(ns.engine, DIR_IN, outer, facts.mark, [])) return Verdict.DROP;
     facts.encapType = ESPINUDP;
     facts.sport = bytes.readUInt16BE(at);
     proto = IpProto.ESP;
@@ -80,12 +86,16 @@ export function inboundPacket(
   const icvBytes = sa?.icvBytes ?? 0;
   const inner = isAh ? ahInner(bytes, at) : espInner(bytes, at, icvBytes);
   facts.truncated = bytes.length < at + (isAh ? AH_FIXED : ESP_HEADER) + icvBytes;
+  // Nobody looks for a signature where there is none.
+  if (icvBytes === 0 && !isAh) facts.icvGood = true;
   // What was cut anywhere else is signed wrongly.
   if (inner === undefined) facts.icvGood = false;
+  // Padding that does not fit is noticed after the signature.
+  else if (facts.icvGood && inner.end < inner.start) facts.truncated = true;
   facts.bytes = inner === undefined ? 0 : inner.end - inner.start;
   const verdict = ns.input(facts);
   if (verdict === Verdict.ACCEPT && inner !== undefined && sa !== undefined) {
-    inboundPolicyAllows(ns.engine, DIR_IN, innerFlow(bytes, ip, inner, sa.mode), facts.mark, sa.mode);
+    inboundPolicyAllows(ns.engine, DIR_IN, innerFlow(bytes, ip, inner, sa.mode), facts.mark, [sa.slot]);
   }
   return verdict;
 }
@@ -100,7 +110,7 @@ function espInner(bytes: Buffer, at: number, icvBytes: number): Inner | undefine
   const start = at + ESP_HEADER;
   const trailer = bytes.length - icvBytes - ESP_TRAILER;
   if (trailer < start) return undefined;
-  return { start, end: Math.max(start, trailer - (bytes[trailer] as number)), proto: bytes[trailer + 1] as number };
+  return { start, end: trailer - (bytes[trailer] as number), proto: bytes[trailer + 1] as number };
 }
 
 function ahInner(bytes: Buffer, at: number): Inner | undefined {
@@ -109,11 +119,19 @@ function ahInner(bytes: Buffer, at: number): Inner | undefined {
 }
 
 function innerFlow(bytes: Buffer, outer: IpHeader, inner: Inner, mode: number): Flow {
-  const data = bytes.subarray(inner.start, inner.end);
+  const data = bytes.subarray(inner.start, Math.max(inner.start, inner.end));
   const isTunnel = mode === XfrmMode.TUNNEL && data.length >= 20;
   const ip = isTunnel ? ipHeader(data) : outer;
   const at = isTunnel ? ip.end : 0;
   const proto = isTunnel ? ip.proto : inner.proto;
   const port = (offset: number): number => (data.length >= at + 4 ? data.readUInt16BE(at + offset) : 0);
-  return { family: ip.family, saddr: ip.saddr, daddr: ip.daddr, proto, sport: port(0), dport: port(2) };
+  return {
+    family: ip.family,
+    saddr: ip.saddr,
+    daddr: ip.daddr,
+    proto,
+    sport: port(0),
+    dport: port(2),
+    ifindex: LOOPBACK,
+  };
 }

@@ -166,7 +166,8 @@ function masked(bytes: Uint8Array, ranges: readonly (readonly [number, number])[
   return bytes;
 }
 
-function append(to: Received, more: Received): void {
+/** Puts what was received later behind what was received before. */
+export function append(to: Received, more: Received): void {
   const { length } = to.messages;
   to.overruns.push(...more.overruns.map(([at = 0, errno = 0]) => [at + length, errno]));
   to.messages.push(...more.messages);

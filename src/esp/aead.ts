@@ -48,7 +48,7 @@ export function aeadSuite(
       prepare(packet, at, seqHi);
       const from = at + ESP_HEADER_BYTES + IV_BYTES;
       const sealing = createCipheriv(name, key, nonce, options);
-      sealing.setAAD(aad, { plaintextLength: end - from });
+      sealing.setAAD(aad);
       packet.set(sealing.update(packet.subarray(from, end)), from);
       sealing.final();
       packet.set(sealing.getAuthTag(), end);
@@ -59,7 +59,7 @@ export function aeadSuite(
       const from = at + ESP_HEADER_BYTES + IV_BYTES;
       const icvAt = end - icvBytes;
       const opening = createDecipheriv(name, key, nonce, options);
-      opening.setAAD(aad, { plaintextLength: icvAt - from });
+      opening.setAAD(aad);
       opening.setAuthTag(packet.subarray(icvAt, end));
       const plaintext = opening.update(packet.subarray(from, icvAt));
       try {

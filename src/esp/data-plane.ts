@@ -234,10 +234,9 @@ export class EspDataPlane implements Disposable {
       facts.truncated = verdict === 'TRUNCATED' || verdict === 'PADDING' || verdict === 'DUMMY';
       facts.bytes = opened.bytes;
     }
-    const mode = slot === NO_SLOT ? 0 : engine.sad.mode(slot);
     switch (this.#ns.input(facts)) {
       case Verdict.ACCEPT:
-        return this.#admit(slot, mark, mode);
+        return this.#admit(slot, mark);
       case Verdict.LATE:
         return this.#judge('LATE');
       case Verdict.REPLAY:
@@ -251,7 +250,7 @@ export class EspDataPlane implements Disposable {
   }
 
   /** A packet that the SA has let in and counted: is it what the SA and the policies are for? */
-  #admit(slot: number, mark: number, mode: number): Inbound {
+  #admit(slot: number, mark: number): Inbound {
     const { engine } = this.#ns;
     const opened = this.#opened;
     const inner = this.#inner.subarray(0, opened.length);
@@ -268,7 +267,7 @@ export class EspDataPlane implements Disposable {
       engine.stat('XfrmInStateMismatch');
       return this.#judge('POLICY');
     }
-    if (!inboundPolicyAllows(engine, this.#policyDir, this.#flow, mark, mode)) return this.#judge('POLICY');
+    if (!inboundPolicyAllows(engine, this.#policyDir, this.#flow, mark, [slot])) return this.#judge('POLICY');
     this.#judge('OPENED');
     this.#result.packet = inner;
     return this.#result;

@@ -1,4 +1,4 @@
-import type { Counters, CountersEntry, Frame, FrameBody } from '../replica/index.ts';
+import type { Counters, CountersEntry, Frame, FrameBody, GrantEntry } from '../replica/index.ts';
 import { type AnyXfrmMessage, decodeMessage, encodeMessage, type XfrmMessage } from '../xfrm/index.ts';
 import { ByteReader, ByteWriter } from './bytes.ts';
 import { LinkError } from './errors.ts';
@@ -32,6 +32,9 @@ const types = [
   'handoverRefused',
   'handoverDone',
   'bye',
+  'grants',
+  'granted',
+  'resign',
 ] as const satisfies FrameBody['type'][];
 
 const HIGH_HALVES = 1;
@@ -61,6 +64,7 @@ function writePayload(w: ByteWriter, frame: Frame): void {
       w.u32(frame.handle);
       w.u32(frame.thresholds.packets);
       w.u32(frame.thresholds.timerMs);
+      w.varint(frame.granted);
       w.bytes(encodeMessage({ kind: 'NEWSA', flags: 0, seq: 0, pid: 0, ...frame.sa }));
       break;
     case 'saDelete':
@@ -73,6 +77,17 @@ function writePayload(w: ByteWriter, frame: Frame): void {
     case 'counters':
       w.varint(frame.entries.length);
       for (const entry of frame.entries) writeCounters(w, entry);
+      break;
+    case 'grants':
+      w.u32(frame.id);
+      w.varint(frame.entries.length);
+      for (const { handle, upTo } of frame.entries) {
+        w.varint(handle);
+        w.varint(upTo);
+      }
+      break;
+    case 'granted':
+      w.u32(frame.id);
       break;
     case 'ping':
     case 'pong':
@@ -132,7 +147,7 @@ function readPayload(r: ByteReader, type: FrameBody['type']): FrameBody {
     case 'sa': {
       const handle = r.u32();
       const thresholds = { packets: r.u32(), timerMs: r.u32() };
-      return { type, handle, thresholds, sa: message(r, 'NEWSA') };
+      return { type, handle, thresholds, granted: r.varint(), sa: message(r, 'NEWSA') };
     }
     case 'saDelete':
       return { type, handle: r.u32() };
@@ -145,6 +160,15 @@ function readPayload(r: ByteReader, type: FrameBody['type']): FrameBody {
       for (let i = 0; i < count; i++) entries.push({ handle: r.varint(), counters: readCounters(r) });
       return { type, entries };
     }
+    case 'grants': {
+      const id = r.u32();
+      const count = r.varint();
+      const entries: GrantEntry[] = [];
+      for (let i = 0; i < count; i++) entries.push({ handle: r.varint(), upTo: r.varint() });
+      return { type, id, entries };
+    }
+    case 'granted':
+      return { type, id: r.u32() };
     case 'ping':
     case 'pong':
       return { type, timeMs: r.f64() };

@@ -124,16 +124,27 @@ export const schema = z.strictObject({
       apply_ms: ms(100, 10_000),
     })
     .prefault({}),
-  takeover: z
-    .strictObject({
-      inbound: z.enum(['strict', 'window']).default('strict'),
-      rate_max_pps: z.number().int().min(1).max(1_000_000_000).default(1_000_000),
-      rate_floor_pps: z.number().int().min(0).max(1_000_000_000).default(10),
-      drain_ms: ms(50, 10_000),
-      drain_max_ms: ms(1_000, 60_000),
-      handover_timeout_ms: ms(15_000),
-    })
-    .prefault({}),
+  takeover: z.strictObject({
+    /**
+     * What an active does that has lost its standby. "safe": it stops at the ceilings that the kernel keeps; no outbound number is used
+     * twice, whatever happens. "available": it goes on, and an old active that is cut off must be fenced by somebody else.
+     */
+    mode: z.enum(['safe', 'available']),
+    /** How many numbers a grant has at least, and how long it lasts at an SA's highest rate. */
+    grant_min: z
+      .number()
+      .int()
+      .min(16)
+      .max(1 << 30)
+      .default(1 << 18),
+    grant_ms: ms(10_000),
+    inbound: z.enum(['strict', 'window']).default('strict'),
+    rate_max_pps: z.number().int().min(1).max(1_000_000_000).default(1_000_000),
+    rate_floor_pps: z.number().int().min(0).max(1_000_000_000).default(10),
+    drain_ms: ms(50, 10_000),
+    drain_max_ms: ms(1_000, 60_000),
+    handover_timeout_ms: ms(15_000),
+  }),
   hooks: z
     .strictObject({
       /** Runs on the node that becomes active: take the shared addresses. */

@@ -9,6 +9,7 @@ export const controlRequest = z.discriminatedUnion('command', [
   z.strictObject({ command: z.literal('promote'), force: z.boolean().default(false) }),
   z.strictObject({ command: z.literal('demote'), force: z.boolean().default(false) }),
   z.strictObject({ command: z.literal('resync') }),
+  z.strictObject({ command: z.literal('dismiss') }),
 ]);
 
 export type ControlRequest = z.input<typeof controlRequest>;

@@ -27,7 +27,8 @@ import { statusOf } from './status.ts';
 /** A node that runs; `stopped` settles when it has stopped, with an error if it did not stop because it was told to. */
 export interface RunningNode {
   readonly stopped: Promise<void>;
-  stop(): Promise<void>;
+  /** `resign`: the active need not wait for this standby any more; without it this is as sudden as a crash. */
+  stop(options?: { readonly resign?: boolean }): Promise<void>;
 }
 
 const GROUPS = [XfrmGroup.SA, XfrmGroup.EXPIRE, XfrmGroup.POLICY, XfrmGroup.AEVENTS, XfrmGroup.MIGRATE];
@@ -139,7 +140,7 @@ class Node implements RunningNode {
     const start =
       saved === undefined ? first : saved.bootId === bootId ? saved : { ...saved, role: 'standby' as const };
     if (saved === undefined || saved.role !== start.role) await this.#store.save(start);
-    this.#replica.start(start);
+    this.#replica.start(start, await this.#store.loadLimits());
     await this.#pump();
     this.#started = true;
     this.#events.receive((batch) => this.#onEvents(batch));
@@ -147,10 +148,18 @@ class Node implements RunningNode {
     this.#pingTimer = setInterval(() => this.#tick(), link.ping_ms);
   }
 
-  async stop(): Promise<void> {
+  async stop({ resign = false }: { readonly resign?: boolean } = {}): Promise<void> {
     if (this.#stopping) return this.stopped.catch(() => {});
+    if (resign) this.#resign();
     this.#shut();
     this.#settleStopped.resolve();
+  }
+
+  /** What waits to be done is not done any more, but the other node learns that this one is not to be waited for. */
+  #resign(): void {
+    this.#replica.take();
+    this.#replica.resign();
+    for (const effect of this.#replica.take()) if (effect.type === 'send') this.#link?.send(effect.frame);
   }
 
   #shut(): void {
@@ -203,7 +212,10 @@ class Node implements RunningNode {
     }
     try {
       // A copy: what the replica keeps must not point into the receive buffer.
-      this.#replica.onKernelMessage(decodeMessage(buffer.slice(at, at + length)), nowMs);
+      const message = decodeMessage(buffer.slice(at, at + length));
+      // This node's own ceilings: it knows.
+      if (message.kind === 'UPDSA' && message.pid === this.#client.portId) return;
+      this.#replica.onKernelMessage(message, nowMs);
     } catch (error) {
       if (!(error instanceof DecodeError)) throw error;
       this.#log.warn(`the kernel sent a message that cannot be read: ${error.message}`);
@@ -251,17 +263,20 @@ class Node implements RunningNode {
         this.#input(() => this.#replica.resync());
         return { ok: true, result: { role: this.#replica.state.role } };
       default: {
-        if (this.#operator) return { ok: false, reason: 'another promote or demote is under way' };
-        const { force, command } = request;
+        if (this.#operator) return { ok: false, reason: 'another promote, demote or dismiss is under way' };
+        const { command } = request;
+        const force = 'force' in request && request.force;
         const result = await new Promise<object>((resolve, reject) => {
           this.#operator = { resolve, reject };
           const { handover_timeout_ms: ms } = this.#config.takeover;
           this.#operatorTimer = setTimeout(() => {
             this.#input(() => this.#replica.abandonHandover(`nothing happened within ${ms} ms`));
           }, ms);
-          this.#input(() =>
-            command === 'promote' ? this.#replica.promote(nowMs, { force }) : this.#replica.demote({ force }),
-          );
+          this.#input(() => {
+            if (command === 'promote') this.#replica.promote(nowMs, { force });
+            else if (command === 'demote') this.#replica.demote({ force });
+            else this.#replica.dismiss();
+          });
         });
         return { ok: true, result };
       }
@@ -336,6 +351,10 @@ class Node implements RunningNode {
           () => this.#replica.onPersisted(effect.durable, performance.now()),
           (error: Error) => this.#replica.onPersistFailed(error.message, performance.now()),
         );
+      case 'keepLimits':
+        return this.#store.saveLimits(effect.limits).catch((error: Error) => {
+          this.#log.error(`${error.message}; after a restart, limits of packets that a ceiling hides would be unknown`);
+        });
       case 'hook':
         this.#runHook(effect.name);
         return;
@@ -349,6 +368,9 @@ class Node implements RunningNode {
         return;
       case 'demoted':
         this.#answer(({ resolve }) => resolve({ role: 'standby', term: this.#replica.state.term }));
+        return;
+      case 'dismissed':
+        this.#answer(({ resolve }) => resolve({ role: 'active', bound: false }));
         return;
       case 'refused':
         this.#log.warn(effect.reason);
@@ -418,7 +440,13 @@ function replicaSettings(config: Config, version: string): ReplicaSettings {
     version,
     littleEndian: hostLittleEndian,
     selection: { ...replicate, ifIds: replicate.if_ids, linkAddresses },
-    plan: { inbound: takeover.inbound, rateMaxPps: takeover.rate_max_pps, rateFloorPps: takeover.rate_floor_pps },
+    plan: {
+      inbound: takeover.inbound,
+      rateMaxPps: takeover.rate_max_pps,
+      rateFloorPps: takeover.rate_floor_pps,
+      mode: takeover.mode,
+    },
+    grants: { mode: takeover.mode, numbersMin: takeover.grant_min, horizonMs: takeover.grant_ms },
     install: replicate.install,
     drainMs: takeover.drain_ms,
     drainMaxMs: takeover.drain_max_ms,

@@ -13,6 +13,8 @@ export interface Status {
   readonly phase: string;
   /** An active is; a standby is once it has a whole account of the active (S5). */
   readonly complete: boolean;
+  /** Active: outbound numbers are used only as far as a standby knows; see docs/safety.md, grants. */
+  readonly bound: boolean;
   readonly peer: { readonly name: string; readonly connected: boolean; readonly role?: string; readonly term?: number };
   readonly sas: number;
   readonly installed: number;
@@ -35,6 +37,8 @@ interface SaStatus {
   readonly thresholdPackets: number;
   readonly thresholdTimerMs: number;
   readonly peakPps: number;
+  /** The highest outbound number that may be used; 0: nothing was agreed on. */
+  readonly granted: number;
   readonly installed: boolean;
 }
 
@@ -50,7 +54,7 @@ export function statusOf(
 ): Status {
   const { settings, role, term, phase, complete, peer, provenMs, counts } = state;
   const records = [...state.sas];
-  const list = records.map(({ id, counters, thresholds, rate, installed }) => ({
+  const list = records.map(({ id, counters, thresholds, rate, granted, installed }) => ({
     daddr: formatAddress(id.daddr, id.family),
     spi: formatSpi(id.spi),
     oseq: counters.oseqHi * 2 ** 32 + counters.oseq,
@@ -60,6 +64,7 @@ export function statusOf(
     thresholdPackets: thresholds.packets,
     thresholdTimerMs: thresholds.timerMs,
     peakPps: Math.round(packetsPerSecond(rate)),
+    granted,
     installed,
   }));
   return {
@@ -71,6 +76,7 @@ export function statusOf(
     term,
     phase,
     complete: role === 'active' || complete,
+    bound: state.bound,
     peer: {
       name: about.peerName,
       connected: peer !== undefined,

@@ -1,13 +1,15 @@
 import { newAevent, type Policy, type Sa, saIdOf } from '../client/index.ts';
-import { AeFlag, type AeventCursor, type XfrmMessage } from '../xfrm/index.ts';
+import { AeFlag, type AeventCursor, SaExtraFlag, type XfrmMessage } from '../xfrm/index.ts';
 import type { Reading } from './effects.ts';
-import type { Frame } from './frames.ts';
+import type { Frame, FrameBody } from './frames.ts';
+import { bind, grantFirst, noteNumber, restoreCeiling, takeOverCeiling, withoutCeiling } from './grants.ts';
 import { policyKey, sameLimits, sameSa } from './install.ts';
 import { newRate, noteRate } from './rate.ts';
 import {
   type Counters,
   countersOf,
   KERNEL_THRESHOLDS,
+  newRecordState,
   type SaRecord,
   saKey,
   type Thresholds,
@@ -60,9 +62,9 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
       if (takeHigher(record, countersOfAevent(cursor))) s.touch(record);
       continue;
     }
-    if (s.rules.monotonic && cursor.packets < counters.packets) {
-      // An event that waited in the socket while the kernel was read is older than what is known (S3). After a lifetime was set back by
-      // hand it is not: what is ahead counts.
+    if (s.rules.monotonic && (cursor.packets < counters.packets || isBehind(cursor, record))) {
+      // An event that waited in the socket while the kernel was read, or of an SA that took this one's place: not newer than what is
+      // known (S3). After a lifetime was set back by hand it is: what is ahead counts.
       if (takeHigher(record, countersOfAevent(cursor))) s.touch(record);
       continue;
     }
@@ -76,8 +78,16 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
     counters.addTime = cursor.addTime;
     counters.useTime = cursor.useTime;
     noteRate(record.rate, counters.packets, nowMs);
+    noteNumber(s, record);
     s.touch(record);
   }
+}
+
+/** Numbers do not go back, but where they may begin anew. */
+function isBehind({ oseq, oseqHi, seq, seqHi }: AeventCursor, { counters, sa }: SaRecord): boolean {
+  const into = seqHi - counters.seqHi || seq - counters.seq;
+  const out = oseqHi - counters.oseqHi || oseq - counters.oseq;
+  return into < 0 || (out < 0 && ((sa.attributes.saExtraFlags ?? 0) & SaExtraFlag.OSEQ_MAY_WRAP) === 0);
 }
 
 function countersOfAevent(cursor: AeventCursor): Counters {
@@ -87,17 +97,20 @@ function countersOfAevent(cursor: AeventCursor): Counters {
 
 export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefined {
   const { body, attributes } = message;
-  const sa: Sa = { body, attributes };
-  if (!selectsSa(s.settings.selection, sa)) return undefined;
-  const id = saIdOf(sa);
+  const read: Sa = { body, attributes };
+  if (!selectsSa(s.settings.selection, read)) return undefined;
+  const id = saIdOf(read);
   const known = s.sas.find(id);
+  const { sa, ceiling } = withoutCeiling(s, read, known);
   const counters = countersOf(sa);
   if (known && sameSa(known.sa, sa)) {
     const changed = !sameLimits(known.sa, sa);
     known.sa = sa;
     if (!s.rules.monotonic) Object.assign(known.counters, counters);
     if (takeHigher(known, counters) || !s.rules.monotonic) s.touch(known);
+    noteNumber(s, known);
     if (changed) announce(s, known);
+    if (known.ceiling !== ceiling) restoreCeiling(s, known, ceiling);
     return known;
   }
   if (known) drop(s, known);
@@ -108,11 +121,12 @@ export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefine
     counters,
     thresholds: KERNEL_THRESHOLDS,
     rate: newRate(counters.packets, nowMs),
-    dirty: false,
     installed: true,
-    next: undefined,
+    ...newRecordState(),
   };
   s.sas.add(record);
+  if (ceiling === undefined) grantFirst(s, [record]);
+  else takeOverCeiling(s, record, ceiling);
   announce(s, record);
   s.touch(record);
   s.emit({ type: 'readThresholds', handles: [record.handle] });
@@ -150,9 +164,13 @@ function dropPolicy(s: State, key: string): void {
 }
 
 function announce(s: State, record: SaRecord): void {
-  const { handle, thresholds } = record;
-  if (s.streaming) s.send({ type: 'sa', handle, thresholds, sa: withCounters(record) });
+  if (s.streaming) s.send(saFrame(record));
 }
+
+const saFrame = (record: SaRecord): FrameBody & { readonly type: 'sa' } => {
+  const { handle, thresholds, granted } = record;
+  return { type: 'sa', handle, thresholds, granted, sa: withCounters(record) };
+};
 
 export function onReadThresholds(s: State, handle: number, thresholds: Thresholds): void {
   const record = s.sas.byHandle(handle);
@@ -168,6 +186,8 @@ export function onReadThresholds(s: State, handle: number, thresholds: Threshold
 }
 
 export function streamSnapshot(s: State): void {
+  // Before the standby knows anything that it could take over with.
+  bind(s);
   s.streaming = true;
   s.sending = true;
   // At once, so that no change is told by handles of which the standby does not know that they are new.
@@ -181,8 +201,7 @@ function* snapshot(s: State, number: number): Generator<Frame> {
   const goesOn = (): boolean => s.streaming && s.snapshots === number;
   for (const record of s.sas) {
     if (!goesOn()) return;
-    const { handle, thresholds } = record;
-    yield { type: 'sa', term, handle, thresholds, sa: withCounters(record) };
+    yield { ...saFrame(record), term };
   }
   for (const policy of s.policies.values()) {
     if (!goesOn()) return;

@@ -5,7 +5,16 @@ import type { Frame, Role } from './frames.ts';
 
 /** Why a request is written, so that its failure can be understood. */
 export interface Purpose {
-  readonly op: 'install' | 'update' | 'counters' | 'delete' | 'open' | 'policy' | 'policyDelete' | 'thresholds';
+  readonly op:
+    | 'install'
+    | 'update'
+    | 'counters'
+    | 'delete'
+    | 'open'
+    | 'policy'
+    | 'policyDelete'
+    | 'thresholds'
+    | 'ceiling';
   /** Of the SA; 0 for policies. */
   readonly handle: number;
 }
@@ -56,6 +65,8 @@ export type Effect =
   | { readonly type: 'readSa'; readonly handle: number; readonly request: Request<'GETSA'> }
   | { readonly type: 'readThresholds'; readonly handles: readonly number[] }
   | { readonly type: 'persist'; readonly durable: Durable }
+  /** Limits of key managers that ceilings hide, to have them after a restart. */
+  | { readonly type: 'keepLimits'; readonly limits: readonly (readonly [sa: string, hardPacketLimit: bigint])[] }
   | { readonly type: 'hook'; readonly name: 'claim' | 'release' }
   | { readonly type: 'wait'; readonly ms: number }
   /** Comes back as an input once everything before it is done. */
@@ -63,6 +74,7 @@ export type Effect =
   | { readonly type: 'promoted'; readonly report: TakeoverReport }
   | { readonly type: 'refused'; readonly reason: string }
   | { readonly type: 'demoted' }
+  | { readonly type: 'dismissed' }
   | { readonly type: 'disconnect'; readonly reason: string }
   | {
       readonly type: 'log';

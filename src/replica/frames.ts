@@ -1,4 +1,5 @@
 import type { Policy, Sa } from '../client/index.ts';
+import type { GrantEntry } from './grants.ts';
 import type { Counters, Thresholds } from './sa.ts';
 
 /** What nodes say to each other. Every frame carries the sender's term; a frame of an older term than one's own has no effect (S4). */
@@ -26,11 +27,23 @@ export type FrameBody =
   /** A complete account follows. What it does not name by `snapshotEnd` is gone. */
   | { readonly type: 'snapshotBegin'; readonly sas: number; readonly policies: number }
   | { readonly type: 'snapshotEnd' }
-  | { readonly type: 'sa'; readonly handle: number; readonly thresholds: Thresholds; readonly sa: Sa }
+  /** `granted`: the highest outbound number that the active may use; 0: nothing was agreed on. */
+  | {
+      readonly type: 'sa';
+      readonly handle: number;
+      readonly thresholds: Thresholds;
+      readonly granted: number;
+      readonly sa: Sa;
+    }
   | { readonly type: 'saDelete'; readonly handle: number }
   | { readonly type: 'policy'; readonly policy: Policy }
   | { readonly type: 'policyDelete'; readonly policy: Policy }
   | { readonly type: 'counters'; readonly entries: readonly CountersEntry[] }
+  /** Active to standby: what it wants to use. Standby to active: it knows. */
+  | { readonly type: 'grants'; readonly id: number; readonly entries: readonly GrantEntry[] }
+  | { readonly type: 'granted'; readonly id: number }
+  /** Standby to active: it ends, and will not take over. */
+  | { readonly type: 'resign' }
   /** Standby to active; `time` is the sender's clock and comes back in the pong. */
   | { readonly type: 'ping'; readonly timeMs: number }
   /** All that the active's kernel had said when it got the ping has been sent before this. */

@@ -1,6 +1,7 @@
 /** What decides: SA records, roles and terms, the plan of a takeover. Pure logic; everything it wants done is an effect. */
 export { type Durable, type Effect, joined, type TakeoverReport, type Write } from './effects.ts';
 export type { CountersEntry, Frame, FrameBody, Role } from './frames.ts';
+export type { GrantEntry } from './grants.ts';
 export { policyKey } from './install.ts';
 export type { PlanSettings } from './plan.ts';
 export { packetsPerSecond } from './rate.ts';

@@ -1,5 +1,6 @@
 import { newAevent, type Policy, policyIdOf, type Request, type Sa } from '../client/index.ts';
 import { encodeMessage, SaDir, type XfrmAttributes } from '../xfrm/index.ts';
+import { withCeiling, withoutSoft } from './ceiling.ts';
 import { aeventValues, type Counters, type SaRecord } from './sa.ts';
 
 /** Requests that put an SA or a policy of another node into this node's kernel. */
@@ -20,9 +21,16 @@ export function newSa(record: SaRecord, counters: Counters): Request<'NEWSA'> {
   return { kind: 'NEWSA', ...saWith(record, counters) };
 }
 
-/** UPDSA: sets the limits and the encapsulation of an SA that is there. */
+/**
+ * UPDSA: sets the limits and the encapsulation of an SA that is there; its ceiling, where it has one. The kernel forgets that it has told of
+ * a soft limit (xfrm_state_update: km.dying), so one that was told is left out: a ceiling must not look like an expiry.
+ */
 export function updateSa(record: SaRecord): Request<'UPDSA'> {
-  return { kind: 'UPDSA', ...saWith(record, record.counters) };
+  const { body, attributes } = saWith(record, record.counters);
+  const { ceiling, softTold } = record;
+  const limits = softTold ? withoutSoft(body.lft) : body.lft;
+  const lft = ceiling === undefined ? limits : withCeiling(limits, ceiling);
+  return { kind: 'UPDSA', body: { ...body, lft }, attributes };
 }
 
 function saWith({ sa }: SaRecord, counters: Counters): Sa {

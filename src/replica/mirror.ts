@@ -14,7 +14,7 @@ import {
 } from './install.ts';
 import { canBeParked, parked, shut } from './plan.ts';
 import { newRate, noteRate } from './rate.ts';
-import { type Counters, countersOf, isBehind, type SaRecord, type Thresholds, takeHigher } from './sa.ts';
+import { type Counters, countersOf, isBehind, newRecordState, type SaRecord, takeHigher } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
 import { type State, write } from './state.ts';
 
@@ -24,11 +24,13 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
   switch (frame.type) {
     case 'snapshotBegin':
       if (s.rules.generations) s.sas.forgetHandles();
+      s.earlyGrants.clear();
       s.staleSas = new Set(s.sas);
       s.stalePolicies = new Set(s.policies.keys());
       break;
     case 'sa':
-      takeIn(s, frame.handle, frame.sa, frame.thresholds, nowMs);
+      takeIn(s, frame, nowMs);
+      takeInGrant(s, frame.handle, Math.max(frame.granted, s.earlyGrants.get(frame.handle) ?? 0));
       break;
     case 'saDelete': {
       const record = s.sas.byHandle(frame.handle);
@@ -49,6 +51,10 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
     case 'counters':
       for (const entry of frame.entries) takeInCounters(s, entry, nowMs);
       break;
+    case 'grants':
+      for (const { handle, upTo } of frame.entries) takeInGrant(s, handle, upTo);
+      s.send({ type: 'granted', id: frame.id });
+      break;
     case 'pong':
       // During a snapshot it proves nothing of the SAs that have not been named yet.
       if (s.complete && s.staleSas === undefined) s.provenMs = Math.max(s.provenMs ?? 0, frame.timeMs);
@@ -58,6 +64,7 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
       for (const key of s.stalePolicies ?? []) s.policies.delete(key);
       s.staleSas = undefined;
       s.stalePolicies = undefined;
+      s.earlyGrants.clear();
       s.complete = true;
       s.send({ type: 'ping', timeMs: nowMs });
       s.read('reconcile');
@@ -66,7 +73,14 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
   }
 }
 
-function takeIn(s: State, handle: number, sa: Sa, thresholds: Thresholds, nowMs: number): void {
+/** What the active may use: a takeover goes on above it. */
+function takeInGrant(s: State, handle: number, upTo: number): void {
+  const record = s.sas.byHandle(handle);
+  if (record) record.granted = Math.max(record.granted, upTo);
+  else s.earlyGrants.set(handle, Math.max(s.earlyGrants.get(handle) ?? 0, upTo));
+}
+
+function takeIn(s: State, { handle, sa, thresholds }: Frame & { readonly type: 'sa' }, nowMs: number): void {
   const known = s.sas.find(saIdOf(sa));
   const immediate = s.settings.install === 'immediate' && canBeParked(sa);
   if (known && sameSa(known.sa, sa)) {
@@ -75,7 +89,7 @@ function takeIn(s: State, handle: number, sa: Sa, thresholds: Thresholds, nowMs:
     s.sas.rename(known, handle);
     known.sa = sa;
     known.thresholds = thresholds;
-    takeInCounters(s, { handle, counters: countersOf(sa) }, nowMs);
+    takeInCounters(s, { handle, counters: countersOf(sa) }, nowMs, s.staleSas !== undefined);
     if (immediate && !known.installed) s.write(installing(s, known));
     else if (immediate && limits) s.write([write('update', handle, updateSa(known))]);
     return;
@@ -88,22 +102,27 @@ function takeIn(s: State, handle: number, sa: Sa, thresholds: Thresholds, nowMs:
     counters: countersOf(sa),
     thresholds,
     rate: newRate(Number(sa.body.curlft.packets), nowMs),
-    dirty: false,
     installed: false,
-    next: undefined,
+    ...newRecordState(),
   };
   s.sas.add(record);
   if (immediate) s.write(installing(s, record));
 }
 
-function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: number): void {
+function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: number, untold = false): void {
   const record = s.sas.byHandle(handle);
   if (record === undefined) return;
   s.counts.updatesReceived++;
-  // What waited to be sent can be overtaken by a newer account (S3).
-  if (s.rules.monotonic && isBehind(counters, record.counters)) takeHigher(record, counters, true);
-  else Object.assign(record.counters, counters, { bitmap: counters.bitmap ?? record.counters.bitmap });
-  noteRate(record.rate, counters.packets, nowMs);
+  if (s.rules.monotonic && isBehind(counters, record.counters)) {
+    // What waited to be sent can be overtaken by a newer account (S3).
+    takeHigher(record, counters, true);
+  } else {
+    // An earlier bitmap says nothing of a window that has moved.
+    const { seq, seqHi } = record.counters;
+    const kept = seq === counters.seq && seqHi === counters.seqHi ? record.counters.bitmap : undefined;
+    Object.assign(record.counters, counters, { bitmap: counters.bitmap ?? kept });
+  }
+  noteRate(record.rate, counters.packets, nowMs, untold);
   s.touch(record);
 }
 
@@ -113,15 +132,18 @@ function forget(s: State, record: SaRecord): void {
   if (record.installed || s.settings.install === 'immediate') s.write([write('delete', 0, deleteSa(record))]);
 }
 
-/** What this node's kernel still has from earlier, and the active does not, goes. */
+/** What this node's kernel still has from earlier, and the active does not, goes; what has other keys there is replaced. */
 export function reconcile(s: State, reading: Reading): void {
   const writes: Write[] = [];
   for (const sa of reading.sas) {
-    if (!selectsSa(s.settings.selection, sa)) continue;
     const record = s.sas.find(saIdOf(sa));
-    if (record === undefined || (s.settings.install === 'takeover' && !sameSa(sa, record.sa))) {
-      writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
-    } else if (!record.installed && s.settings.install === 'takeover') {
+    const immediate = s.settings.install === 'immediate';
+    if (record === undefined) {
+      if (selectsSa(s.settings.selection, sa)) writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
+    } else if (!sameSa(sa, record.sa)) {
+      if (!immediate) writes.push(write('delete', 0, deleteSa(record)));
+      else if (record.installed) s.write([write('delete', record.handle, deleteSa(record)), ...installing(s, record)]);
+    } else if (!record.installed && !immediate) {
       // From an earlier reign of this node: it is kept in step, and goes when the active's goes (S3).
       record.installed = true;
       s.touch(record);

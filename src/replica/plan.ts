@@ -2,7 +2,7 @@ import type { Sa } from '../client/index.ts';
 import { IpProto, SaDir, SaExtraFlag } from '../xfrm/index.ts';
 import { packetsWithin } from './rate.ts';
 import { allRules, type Rules } from './rules.ts';
-import { type Counters, directionOf, isShut, replayWindowOf, type SaRecord, SHUT_HI } from './sa.ts';
+import { type Counters, directionOf, isShut, numberOf, replayWindowOf, type SaRecord, SHUT_HI } from './sa.ts';
 
 /**
  * Where an SA goes on after its active node is gone. Symbols as in docs/safety.md: N, T the thresholds of the SA's events, R its
@@ -19,6 +19,8 @@ export interface PlanSettings {
   readonly rateMaxPps: number;
   /** An inbound SA is taken to be at least this fast. */
   readonly rateFloorPps: number;
+  /** `safe`: the kernel of the old active keeps to the grants. `available`: it may have gone on alone. */
+  readonly mode: 'safe' | 'available';
 }
 
 export interface Position {
@@ -50,11 +52,19 @@ export const JUMP_MAX = 2 ** 31;
 /** 32-bit numbers left below which an SA is not opened again. */
 const MARGIN = 1024;
 
+/** What is known of the old active when its standby takes over without it. */
+export interface Knowledge {
+  /** For how long nothing has been heard of it. */
+  readonly unseenMs: number;
+  /** Its whole account is here, with every grant. */
+  readonly complete: boolean;
+}
+
 /** The position after an unplanned takeover. */
 export function takeoverPosition(
   record: SaRecord,
   settings: PlanSettings,
-  unseenMs: number,
+  { unseenMs, complete }: Knowledge,
   rules: Rules = allRules,
 ): Position {
   const direction = directionOf(record);
@@ -72,7 +82,11 @@ export function takeoverPosition(
   };
   const atLineRate = (ms: number): number => (rateMaxPps * ms) / 1000;
   const asLately = (ms: number): number => Math.max(packetsWithin(record.rate, ms), (rateFloorPps * ms) / 1000);
-  const skip = direction === 'in' || !rules.skip ? 0 : Math.max(n, SKIP_FACTOR * unseen(atLineRate));
+  const toGrant = Math.max(0, record.granted - numberOf(record.counters));
+  // Where the old active's kernel keeps to the grant, there is nothing to be estimated.
+  const isBound = settings.mode === 'safe' && complete && record.granted > 0;
+  const estimated = isBound ? 0 : Math.max(n, SKIP_FACTOR * unseen(atLineRate));
+  const skip = direction === 'in' || !rules.skip ? 0 : Math.max(toGrant, estimated);
   // Whatever the counters look like: an inbound SA that was fresh at an earlier switchover looks like an outbound one.
   const closes =
     rules.strict && record.sa.attributes.saDir !== SaDir.OUT && inbound === 'strict' && replayWindowOf(record.sa) > 0;

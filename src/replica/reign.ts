@@ -1,5 +1,6 @@
 import { streamSnapshot } from './account.ts';
 import type { Hello } from './frames.ts';
+import { unbind } from './grants.ts';
 import { setCounters } from './install.ts';
 import { shut } from './plan.ts';
 import { type State, write } from './state.ts';
@@ -88,6 +89,7 @@ export function stepDown(s: State, reason: string, term: number): void {
 }
 
 export function becomeStandby(s: State): void {
+  unbind(s);
   s.role = 'standby';
   s.phase = 'steady';
   s.complete = false;

@@ -14,6 +14,7 @@ import {
 } from './account.ts';
 import type { Durable, Effect, Reading, ReadPurpose, Write } from './effects.ts';
 import type { Frame } from './frames.ts';
+import { askForGrants, forgetAsked, onGranted, onSoftExpire, unbind, warnOfCeilings } from './grants.ts';
 import { goOn, handOver, onDrained, onHandoverRequest, onReleased, onResigned } from './handover.ts';
 import { policyKey } from './install.ts';
 import { applyCounters, installing, onAccount, onCollision, reconcile } from './mirror.ts';
@@ -50,10 +51,11 @@ export class Replica {
 
   /** Something waits for `flush`. */
   get hasDirty(): boolean {
-    return this.state.dirty.length > 0;
+    return this.state.dirty.length > 0 || (this.state.wanting.size > 0 && this.state.streaming);
   }
 
-  start({ term, role }: Durable): void {
+  start({ term, role }: Durable, keptLimits: Iterable<readonly [string, bigint]> = []): void {
+    for (const [sa, limit] of keptLimits) this.state.keptLimits.set(sa, limit);
     this.state.term = term;
     this.state.role = role;
     this.state.read('start');
@@ -86,6 +88,7 @@ export class Replica {
       case 'EXPIRE':
         if (message.body.hard !== 0)
           this.#onGone(saIdOf({ body: message.body.state, attributes: {} }), message.attributes.mark);
+        else if (active) onSoftExpire(s, saIdOf({ body: message.body.state, attributes: message.attributes }));
         break;
       case 'NEWPOLICY':
       case 'UPDPOLICY':
@@ -177,7 +180,10 @@ export class Replica {
       } else if (op === 'open') {
         if (s.takeover) s.takeover.failed++;
         if (record) record.installed = false;
-      } else if (!(op === 'delete' && error.errno === ESRCH) && !(op === 'policyDelete' && error.errno === ENOENT)) {
+      } else if (
+        !((op === 'delete' || op === 'ceiling') && error.errno === ESRCH) &&
+        !(op === 'policyDelete' && error.errno === ENOENT)
+      ) {
         s.counts.writesFailed++;
         s.log('warn', `the kernel refused ${request.kind}: ${error.message}`, { op, spi: record?.id.spi });
       }
@@ -195,6 +201,9 @@ export class Replica {
     s.peer = undefined;
     s.streaming = false;
     s.resigned = false;
+    forgetAsked(s);
+    // Whoever must be available does not wait for a standby that is not there.
+    if (s.role === 'active' && s.settings.grants.mode === 'available') unbind(s);
     // What it had named of a new account stays beside what was known before.
     s.staleSas = undefined;
     s.stalePolicies = undefined;
@@ -228,6 +237,12 @@ export class Replica {
         // Not in a handover: its final counters go by the handles that the standby has.
         if (s.role === 'active' && s.phase === 'steady') streamSnapshot(s);
         break;
+      case 'granted':
+        if (s.role === 'active') onGranted(s, frame.id);
+        break;
+      case 'resign':
+        if (s.role === 'active') unbind(s);
+        break;
       case 'handoverRequest':
         onHandoverRequest(s);
         break;
@@ -253,6 +268,7 @@ export class Replica {
     const s = this.state;
     if (s.role === 'active') {
       if (s.streaming) sendCounters(s);
+      askForGrants(s);
     } else if (s.phase === 'steady' || s.phase === 'awaitingHandover') {
       applyCounters(s);
     } else {
@@ -275,6 +291,7 @@ export class Replica {
     const s = this.state;
     if (s.peer !== undefined) s.send({ type: 'ping', timeMs: nowMs });
     if (s.role === 'active' && s.phase === 'steady' && nowMs >= s.claimByMs) claim(s);
+    warnOfCeilings(s);
   }
 
   // --- the operator -------------------------------------------------------------------------------------------------------
@@ -314,6 +331,24 @@ export class Replica {
     } else {
       s.refuse('no standby is connected, nobody would forward; use --force to stop forwarding all the same');
     }
+  }
+
+  /** The standby is gone for good: this node goes on alone, without ceilings. Whoever says so answers for it. */
+  dismiss(): void {
+    const s = this.state;
+    if (s.role !== 'active') s.refuse('this node is not active: there is no standby of it to dismiss');
+    else if (s.peer !== undefined) s.refuse(`${s.peer.node} is connected: stop its daemon, which resigns by that`);
+    else {
+      if (s.bound) s.log('warn', 'the standby was dismissed: this node goes on alone, without ceilings');
+      unbind(s);
+      s.emit({ type: 'dismissed' });
+    }
+  }
+
+  /** This daemon ends. A standby that says so is not waited for. */
+  resign(): void {
+    const s = this.state;
+    if (s.role === 'standby' && s.phase === 'steady' && s.peer !== undefined) s.send({ type: 'resign' });
   }
 
   /** Reads the kernel anew (active), or asks the active for a whole account (standby). */

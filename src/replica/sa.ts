@@ -38,6 +38,14 @@ export interface SaRecord {
   dirty: boolean;
   /** Standby: the SA is in this node's kernel. */
   installed: boolean;
+  /** The highest outbound number that may be used, as all standbys know; 0: nothing was agreed on. */
+  granted: number;
+  /** Active: beyond this number more is to be asked for. */
+  raiseAt: number;
+  /** Active: the hard packet limit that stands in the kernel in place of the key manager's. */
+  ceiling: bigint | undefined;
+  /** Active: the kernel has told the key manager that a soft limit was reached; it must not tell it again. */
+  softTold: boolean;
   /** Next record with the same SPI. */
   next: SaRecord | undefined;
 }
@@ -89,6 +97,22 @@ export function withCounters({ sa, counters }: Pick<SaRecord, 'sa' | 'counters'>
     },
   };
 }
+
+/** The last outbound number that was used, both halves. */
+export const numberOf = ({ oseq, oseqHi }: Counters): number => oseqHi * 2 ** 32 + oseq;
+
+/** What a new record knows of its SA: nothing yet. */
+export const newRecordState = (): Pick<
+  SaRecord,
+  'dirty' | 'granted' | 'raiseAt' | 'ceiling' | 'softTold' | 'next'
+> => ({
+  dirty: false,
+  granted: 0,
+  raiseAt: Number.POSITIVE_INFINITY,
+  ceiling: undefined,
+  softTold: false,
+  next: undefined,
+});
 
 const END = 2 ** 32 - 1;
 /**

@@ -1,6 +1,7 @@
 import { type Policy, type SaId, usersaId } from '../client/index.ts';
 import type { Effect, Purpose, ReadPurpose, TakeoverReport, Write } from './effects.ts';
 import type { FrameBody, Hello, Role } from './frames.ts';
+import type { GrantEntry, GrantSettings } from './grants.ts';
 import type { PlanSettings, Position } from './plan.ts';
 import { allRules, type Rules } from './rules.ts';
 import { type Counters, type SaRecord, SaTable } from './sa.ts';
@@ -13,6 +14,7 @@ export interface ReplicaSettings {
   readonly littleEndian: boolean;
   readonly selection: Selection;
   readonly plan: PlanSettings;
+  readonly grants: GrantSettings;
   /** `immediate`: the standby keeps SAs in its kernel, unable to send. `takeover`: it holds them back until it takes over. */
   readonly install: 'immediate' | 'takeover';
   /** How long the kernel must be quiet before a planned switchover reads the final counters, and how long that is waited for. */
@@ -35,6 +37,8 @@ export interface Takeover {
   readonly positions: Map<number, Position>;
   /** From when to when nothing is known of the old active. */
   readonly unseenMs: number;
+  /** The whole account of the old active was here. */
+  readonly complete: boolean;
   failed: number;
   retried: boolean;
   /** Every position is written; the role is being stored. */
@@ -108,6 +112,18 @@ export class State {
   /** Standby: what the account under way has not named yet. */
   staleSas: Set<SaRecord> | undefined;
   stalePolicies: Set<string> | undefined;
+  /** Active: a standby has, or has had, an account of this node, and may take over: grants bind. */
+  bound = false;
+  /** Active: grants that were asked for and not acknowledged yet, by the number of the frame; and SAs for which one is to be asked for. */
+  readonly asked = new Map<number, readonly GrantEntry[]>();
+  readonly wanting = new Set<SaRecord>();
+  nextAsk = 1;
+  /** Standby: grants of SAs that the account under way has not named yet. */
+  readonly earlyGrants = new Map<number, number>();
+  /** Limits of key managers that ceilings hide. */
+  readonly keptLimits = new Map<string, bigint>();
+  /** Active: said once while no standby is there that ceilings will be reached. */
+  warnedOfCeilings = false;
   /** Active: number of the latest snapshot; an older one that is still being sent stops. */
   snapshots = 0;
   /** Active: the latest snapshot has not been sent to its end. */

@@ -25,6 +25,7 @@ export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): 
     kind,
     startedMs: nowMs,
     unseenMs,
+    complete: s.complete,
     term,
     positions: new Map(),
     failed: 0,
@@ -74,7 +75,7 @@ export function open(s: State, reading: Reading): void {
     const position =
       takeover.kind === 'switchover'
         ? switchoverPosition(record)
-        : takeoverPosition(record, s.settings.plan, takeover.unseenMs, s.rules);
+        : takeoverPosition(record, s.settings.plan, takeover, s.rules);
     takeover.positions.set(record.handle, position);
     record.installed = true;
     const request = here.has(record) ? setCounters(record, position.counters) : newSa(record, position.counters);

@@ -1,5 +1,5 @@
 import { open, readFile, rename, unlink } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Durable, Role } from '../replica/index.ts';
 
 /**
@@ -9,6 +9,9 @@ import type { Durable, Role } from '../replica/index.ts';
 export interface RoleStore {
   load(): Promise<(Durable & { readonly bootId: string }) | undefined>;
   save(durable: Durable): Promise<void>;
+  /** Hard packet limits of key managers that ceilings hide, by SA. Of this boot alone: afterwards there are other SAs. */
+  loadLimits(): Promise<(readonly [sa: string, limit: bigint])[]>;
+  saveLimits(limits: readonly (readonly [sa: string, limit: bigint])[]): Promise<void>;
 }
 
 export class StateError extends Error {
@@ -18,6 +21,7 @@ export class StateError extends Error {
 
 export function roleStore(directory: string, bootId: string): RoleStore {
   const file = join(directory, 'role.json');
+  const limitsFile = join(directory, 'limits.json');
   return {
     async load() {
       let text: string;
@@ -35,26 +39,49 @@ export function roleStore(directory: string, bootId: string): RoleStore {
       }
       return state;
     },
-    async save({ term, role }) {
-      // One name: what a crash leaves behind is written over, not collected.
-      const temporary = join(directory, '.role.json.new');
-      try {
-        const handle = await open(temporary, 'w', 0o600);
-        try {
-          await handle.writeFile(`${JSON.stringify({ term, role, bootId })}\n`);
-          await handle.sync();
-        } finally {
-          await handle.close();
-        }
-        await rename(temporary, file);
-        const folder = await open(dirname(file), 'r');
-        await folder.sync().finally(() => folder.close());
-      } catch (error) {
-        await unlink(temporary).catch(() => {});
-        throw new StateError(`cannot write ${file}: ${(error as Error).message}`, { cause: error });
-      }
+    save: ({ term, role }) => replaceFile(file, { term, role, bootId }),
+    async loadLimits() {
+      const text = await readFile(limitsFile, 'utf8').catch((error: NodeJS.ErrnoException) => {
+        if (error.code === 'ENOENT') return '{}';
+        throw new StateError(`cannot read ${limitsFile}: ${error.message}`, { cause: error });
+      });
+      const limits = parseLimits(text, bootId);
+      if (limits === undefined) throw new StateError(`${limitsFile} is damaged: remove it, and start again`);
+      return limits;
     },
+    saveLimits: (limits) => replaceFile(limitsFile, { bootId, limits: limits.map(([sa, limit]) => [sa, `${limit}`]) }),
   };
+}
+
+/** Written to a new file, flushed, renamed over the old one: a crash leaves one or the other. @throws StateError */
+async function replaceFile(file: string, content: object): Promise<void> {
+  // One name: what a crash leaves behind is written over, not collected.
+  const temporary = join(dirname(file), `.${basename(file)}.new`);
+  try {
+    const handle = await open(temporary, 'w', 0o600);
+    try {
+      await handle.writeFile(`${JSON.stringify(content)}\n`);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+    const folder = await open(dirname(file), 'r');
+    await folder.sync().finally(() => folder.close());
+  } catch (error) {
+    await unlink(temporary).catch(() => {});
+    throw new StateError(`cannot write ${file}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function parseLimits(text: string, bootId: string): [string, bigint][] | undefined {
+  try {
+    const { bootId: then, limits = [] } = JSON.parse(text) as { bootId?: unknown; limits?: unknown };
+    if (then !== bootId) return [];
+    return (limits as [unknown, unknown][]).map(([sa, limit]) => [String(sa), BigInt(String(limit))]);
+  } catch {
+    return undefined;
+  }
 }
 
 function parse(text: string): (Durable & { bootId: string }) | undefined {

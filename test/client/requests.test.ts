@@ -5,6 +5,7 @@ import { sequenceAfter } from '../../src/client/request.ts';
 import { BATCH_BYTES, BATCH_MESSAGES, Transport } from '../../src/client/transport.ts';
 import { KernelError } from '../../src/kernel/index.ts';
 import { EncodeError } from '../../src/netlink/index.ts';
+import { usersaInfo } from '../../src/xfrm/index.ts';
 import { ack, aevent, nack, ScriptedKernel } from './scripted-kernel.ts';
 
 const id: SaId = { daddr: { w0: 0x0a000002, w1: 0, w2: 0, w3: 0 }, spi: 0x100, proto: 50, family: 2 };
@@ -35,13 +36,26 @@ afterEach(() => {
 });
 
 describe('one request', () => {
-  it('is sent with REQUEST and ACK, a sequence number and port 0', async () => {
+  it.each<[string, Request]>([
+    [
+      'an ALLOCSPI for the SPI 0',
+      { kind: 'ALLOCSPI', body: { info: usersaInfo.zero(), min: 0, max: 0 }, attributes: {} },
+    ],
+    ['a NEWSPDINFO', { kind: 'NEWSPDINFO', body: { flags: 0 }, attributes: { ipv4Hthresh: { lbits: 24, rbits: 24 } } }],
+  ])('is not sent if kernels have died of it: %s', async (_, request) => {
+    const kernel = new ScriptedKernel();
+    await using client = await XfrmClient.open(kernel);
+    await expect(client.request(request)).rejects.toBeInstanceOf(EncodeError);
+    expect(kernel.socket.requests).toEqual([]);
+  });
+
+  it('is sent with REQUEST and ACK, a sequence number and the port id of its socket', async () => {
     const kernel = new ScriptedKernel();
     await using client = await XfrmClient.open(kernel, { receiveBufferBytes: 123_456 });
     await client.request(setCounter(5));
     expect(kernel.socket.options).toEqual({ receiveBufferBytes: 123_456 });
     expect(kernel.socket.requests).toMatchObject([
-      { kind: 'NEWAE', flags: 0x105, seq: 1, pid: 0, attributes: { replayVal: { oseq: 5 } } },
+      { kind: 'NEWAE', flags: 0x105, seq: 1, pid: kernel.socket.portId, attributes: { replayVal: { oseq: 5 } } },
     ]);
   });
 

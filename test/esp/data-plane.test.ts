@@ -215,6 +215,25 @@ describe('two data planes back to back', () => {
     ]);
   });
 
+  it('many SAs: each packet goes through its own', () => {
+    const here = pair();
+    const count = 1000;
+    const hosts = Array.from({ length: count }, (_, i) => `10.1.${i >> 8}.${i & 255}`);
+    const sas = hosts.map((saddr, i) => {
+      const keyed = { algAead: aead('rfc4106(gcm(aes))', key(20, i)), replayEsnVal: esnState(2) };
+      const sa = espSa({ mode: 1, reqid: i + 1, spi: 0x1000 + i }, keyed);
+      connect(here, sa, between(saddr, '10.2.0.7'));
+      return sa;
+    });
+    for (let round = 1; round <= 2; round++) {
+      hosts.forEach((saddr, i) => {
+        const { inbound } = through(here, packetOf(1, 4, { saddr }));
+        expect(inbound).toMatchObject({ verdict: 'OPENED', spi: 0x1000 + i, seq: round });
+      });
+    }
+    for (const sa of sas) expect(here.b.sa(sa).body.curlft.packets).toBe(2n);
+  });
+
   it('payloads of UDP sockets: ESP, IKE, keepalives; a new port raises MAPPING', () => {
     const here = connected({ mode: 1 }, { ...algorithms['gcm-128-16'], encap }, 4);
     const mappings = here.b.kernel.openNow({ groups: [XfrmGroup.MAPPING] });
@@ -319,7 +338,7 @@ describe('policies', () => {
     a.addSa(tunnel);
     a.addSa(transport);
     a.addPolicy(PolicyDir.OUT, between(ends[4].saddr, ends[4].daddr), tunnel);
-    const [policy] = a.kernel.engine.spd.ordered(PolicyDir.OUT);
+    const policy = a.kernel.engine.spd.newest;
     expect(policy).toBeDefined();
     const body = (
       a.ask({

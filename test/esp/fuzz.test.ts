@@ -2,7 +2,8 @@ import { expect, it } from 'vitest';
 import { EspError, espTransform, newEspFacts, newOpened, parseEsp } from '../../src/esp/index.ts';
 import { type Random, randomOf } from '../fuzz/random.ts';
 import { hex } from '../xfrm/hex.ts';
-import { algorithms, espSa, ipPacket } from './sas.ts';
+import { between, connect, pair, through } from './planes.ts';
+import { address, algorithms, ends, espSa, ipPacket } from './sas.ts';
 
 /** Spoiled packets: nothing comes out of them but refusals, and nothing is thrown but EspError. */
 
@@ -10,6 +11,14 @@ const SEED = 20261121;
 const INPUTS = 20_000;
 
 const encap = { type: 2, sport: 4500, dport: 4500, oa: { w0: 0, w1: 0, w2: 0, w3: 0 } };
+const esnState = { bmpLen: 1, oseq: 0, seq: 0, oseqHi: 0, seqHi: 0, replayWindow: 32, bmp: [0] };
+const aevent = {
+  saId: { daddr: address(ends[4].daddr), spi: 0x100, family: 2, proto: 50 },
+  saddr: address(ends[4].saddr),
+  flags: 0,
+  reqid: 7,
+};
+
 const sas = Object.values(algorithms).flatMap((attributes) =>
   [0, 1].flatMap((mode) =>
     ([4, 6] as const).map((family) =>
@@ -90,4 +99,32 @@ it('spoiled packets to protect are protected or refused', () => {
   }
   expect(refused).toBeGreaterThan(INPUTS / 4);
   expect(refused).toBeLessThan(INPUTS);
+});
+
+it('a data plane counts what it refuses, and lets nothing spoiled in', () => {
+  const here = pair();
+  const sa = espSa({ mode: 1, reqid: 7, esn: true }, { ...algorithms['cbc-128-sha256'], replayEsnVal: esnState });
+  connect(here, sa, between('10.1.0.0/16', '10.2.0.0/16'));
+  const packet = ipPacket({ saddr: '10.1.0.1', daddr: '10.2.0.1', bytes: 60 });
+  const { wire } = through(here, packet);
+  const next = Uint8Array.from(here.a.plane.outbound(packet).packet);
+  const verdicts = new Set<string>();
+  for (let i = 0; i < INPUTS; i++) {
+    const random = randomOf(SEED + 2, i);
+    const spoiled = mutate(random.pick([wire, next]), random);
+    const { verdict } = here.b.plane.inbound(spoiled, random.below(3));
+    verdicts.add(verdict);
+    // Headers are not signed: what is opened is the packet itself under another one.
+    if (verdict === 'OPENED') {
+      expect(hex(spoiled.subarray(20, next.length))).toBe(hex(next.subarray(20)));
+      here.b.ask({ kind: 'NEWAE', body: aevent, attributes: { replayEsnVal: { ...esnState, seq: 1, bmp: [1] } } });
+    }
+    const outbound = here.a.plane.outbound(mutate(packet, random)).verdict;
+    expect(['SEALED', 'CLEAR', 'MALFORMED']).toContain(outbound);
+    verdicts.add(outbound);
+  }
+  expect([...verdicts]).toEqual(
+    expect.arrayContaining(['OPENED', 'REPLAY', 'INTEGRITY', 'NO_SA', 'CHECKSUM', 'SEALED', 'CLEAR', 'MALFORMED']),
+  );
+  expect(here.b.stat('XfrmInStateProtoError')).toBeGreaterThan(0);
 });

@@ -1,6 +1,6 @@
 /** SAs and IP packets for tests of ESP. */
-import type { EspSa } from '../../src/esp/index.ts';
-import { IpProto, parseAddress, SaFlag, usersaInfo, XFRM_INF, type XfrmAttributes } from '../../src/xfrm/index.ts';
+import type { EspSa } from 'xfrmsync/esp';
+import { IpProto, parseAddress, SaFlag, usersaInfo, XFRM_INF, type XfrmAttributes } from 'xfrmsync/xfrm';
 
 export const address = (text: string): EspSa['body']['saddr'] => {
   const parsed = parseAddress(text);

@@ -33,6 +33,8 @@ const IPPROTO_UDP = 17;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const IPPROTO_IP = 0;
+const IP_TOS = 1;
+const IPV6_TCLASS = 67;
 const IP_MULTICAST_IF = 32;
 const UDP_ENCAP = 100;
 const UDP_ENCAP_ESPINUDP = 2;
@@ -120,6 +122,8 @@ function setInt(fd: number, level: number, option: number, value: number, call: 
 
 export interface UdpOptions {
   mark?: number;
+  /** Type of service or traffic class of what is sent. */
+  tos?: number;
   encapsulation?: boolean;
   receiveBufferBytes?: number;
 }
@@ -138,6 +142,10 @@ export function udpSocket(
     if (family === 6) setInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, 'setsockopt(IPV6_V6ONLY)');
     setInt(fd, SOL_SOCKET, SO_REUSEADDR, 1, 'setsockopt(SO_REUSEADDR)');
     if (options.mark !== undefined) setInt(fd, SOL_SOCKET, SO_MARK, options.mark, 'setsockopt(SO_MARK)');
+    if (options.tos !== undefined) {
+      if (family === 4) setInt(fd, IPPROTO_IP, IP_TOS, options.tos, 'setsockopt(IP_TOS)');
+      else setInt(fd, IPPROTO_IPV6, IPV6_TCLASS, options.tos, 'setsockopt(IPV6_TCLASS)');
+    }
     if (options.encapsulation) setInt(fd, IPPROTO_UDP, UDP_ENCAP, UDP_ENCAP_ESPINUDP, 'setsockopt(UDP_ENCAP)');
     if (options.receiveBufferBytes !== undefined) {
       setInt(fd, SOL_SOCKET, SO_RCVBUFFORCE, options.receiveBufferBytes, 'setsockopt(SO_RCVBUFFORCE)');

@@ -68,7 +68,13 @@ describe('frames', () => {
   it.each([
     [
       'an SA',
-      { type: 'sa', handle: 7, thresholds: { packets: 64, timerMs: 500 }, sa: sa(0x101, { esn: true, window: 128 }) },
+      {
+        type: 'sa',
+        handle: 7,
+        thresholds: { packets: 64, timerMs: 500 },
+        granted: 0,
+        sa: sa(0x101, { esn: true, window: 128 }),
+      },
     ],
     ['a policy', { type: 'policy', policy: policy('10.1.0.0') }],
     ['a policy that is gone', { type: 'policyDelete', policy: policy('10.1.0.0') }],
@@ -137,6 +143,7 @@ describe('bytes that are no frame', () => {
         term: 1,
         handle: 7,
         thresholds: { packets: 64, timerMs: 500 },
+        granted: 0,
         sa: sa(0x101, { esn: true, window: 128 }),
       },
       { type: 'policy', term: 1, policy: policy('10.1.0.0') },
@@ -180,6 +187,7 @@ describe('bytes that are no frame', () => {
       term: 1,
       handle: 1,
       thresholds: { packets: 1, timerMs: 1 },
+      granted: 0,
       sa: sa(0x101, { key: 0x5a }),
     });
     for (let length = 0; length < bytes.length; length++) {

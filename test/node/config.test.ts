@@ -20,6 +20,8 @@ cert = "cert.pem"
 name = "b"
 address = "[::1]:4500"
 pin = "${PIN}"
+[takeover]
+mode = "safe"
 `;
 
 let directory = '';
@@ -106,6 +108,9 @@ at = "127.0.0.1:4502"
       peer: { name: 'b', address: { host: '::1', port: 4500 }, pin: PIN },
       replicate: { protocols: [50, 51], policies: true, reqids: [], if_ids: [], install: 'immediate', apply_ms: 100 },
       takeover: {
+        mode: 'safe',
+        grant_min: 1 << 18,
+        grant_ms: 10_000,
         inbound: 'strict',
         rate_max_pps: 1_000_000,
         rate_floor_pps: 10,

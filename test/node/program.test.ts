@@ -132,6 +132,7 @@ describeNative('the program, in a namespace for each node, with a cable between 
       term: 2,
       phase: 'steady',
       complete: true,
+      bound: false,
       peer: { name: 'b', connected: true, role: 'active', term: 2 },
       sas: 0,
       installed: 0,

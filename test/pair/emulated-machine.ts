@@ -1,6 +1,7 @@
 import {
   EmulatedKernel,
   type EmulatedOptions,
+  findInbound,
   inboundPolicyAllows,
   newInboundFacts,
   Verdict,
@@ -8,7 +9,7 @@ import {
 import { toRowWord } from '../../src/kernel/emulated/input.ts';
 import { Row } from '../../src/kernel/emulated/row.ts';
 import { NO_SLOT } from '../../src/kernel/emulated/sad.ts';
-import { AddressFamily, IpProto, PolicyDir, parseAddress, XfrmMode } from '../../src/xfrm/index.ts';
+import { AddressFamily, IpProto, PolicyDir, parseAddress } from '../../src/xfrm/index.ts';
 import { ADDRESSES, type Gateway, type Host, type Machine, type Packet, PORT } from './machine.ts';
 
 /** Three emulated machines, on the clock of this one. */
@@ -80,7 +81,9 @@ export class EmulatedMachine implements Machine {
       Object.assign(facts, { daddr: parsed(ADDRESSES[host]), saddr: parsed(ADDRESSES[from]), spi, seq, seqHi });
       facts.bytes = PAYLOAD_BYTES;
       if (kernel.input(facts) !== Verdict.ACCEPT) return false;
-      return inboundPolicyAllows(kernel.engine, PolicyDir.IN, flowOf(from, connection), 0, XfrmMode.TRANSPORT);
+      return inboundPolicyAllows(kernel.engine, PolicyDir.IN, flowOf(from, connection), 0, [
+        findInbound(kernel.engine, facts),
+      ]);
     });
   }
 

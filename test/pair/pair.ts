@@ -3,6 +3,7 @@ import { type Sa, saIdOf, XfrmClient } from '../../src/client/index.ts';
 import type { Status } from '../../src/node/index.ts';
 import type { SaOptions } from '../../src/simulator/sas.ts';
 import { Cluster } from '../node/daemons.ts';
+import { Cable } from './cable.ts';
 import { CONNECTIONS, type Direction, policiesOf, saOf, spiOf } from './connections.ts';
 import { GATEWAYS, type Gateway, type Host, type Machine, type MakeMachine, type Packet } from './machine.ts';
 
@@ -20,6 +21,8 @@ export interface PairOptions {
   readonly install?: 'immediate' | 'takeover';
   readonly inbound?: 'strict' | 'window';
   readonly receiveBufferBytes?: number;
+  /** How many numbers a grant has at least. */
+  readonly grantMin?: number;
   /** What the SAs of a connection start with. */
   readonly start?: (n: number, direction: Direction) => SaOptions;
 }
@@ -32,20 +35,23 @@ export const otherOf = (gateway: Gateway): Gateway => (gateway === 'a' ? 'b' : '
 export class Pair implements AsyncDisposable {
   readonly machine: Machine;
   readonly cluster: Cluster;
+  readonly cable: Cable;
   /** What has left each host. */
   readonly recorded: Record<Host, Packet[]> = { a: [], b: [], peer: [] };
   #install: PairOptions['install'];
   readonly #senders = new Map<string, Gateway>();
   readonly #accepted = new Map<Packet, Gateway>();
 
-  private constructor(machine: Machine, cluster: Cluster) {
+  private constructor(machine: Machine, cluster: Cluster, cable: Cable) {
     this.machine = machine;
     this.cluster = cluster;
+    this.cable = cable;
   }
 
   /** Both nodes run, `a` is active and has SAs and policies, `b` is a complete standby. */
   static async make(make: MakeMachine, options: PairOptions = {}): Promise<Pair> {
-    const pair = new Pair(await make(CONNECTIONS.length), await Cluster.make());
+    const cluster = await Cluster.make();
+    const pair = new Pair(await make(CONNECTIONS.length), cluster, await Cable.make(cluster.port));
     try {
       await pair.#begin(options);
     } catch (error) {
@@ -55,7 +61,8 @@ export class Pair implements AsyncDisposable {
     return pair;
   }
 
-  async #begin({ install = 'immediate', inbound = 'strict', receiveBufferBytes, start }: PairOptions): Promise<void> {
+  async #begin(options: PairOptions): Promise<void> {
+    const { install = 'immediate', inbound = 'strict', receiveBufferBytes, grantMin, start } = options;
     this.#install = install;
     const kernel = receiveBufferBytes === undefined ? {} : { receive_buffer_bytes: receiveBufferBytes };
     for (const name of GATEWAYS)
@@ -67,11 +74,13 @@ export class Pair implements AsyncDisposable {
           'replicate',
           { install },
           'takeover',
-          { inbound, rate_floor_pps: RATE_FLOOR_PPS },
+          { inbound, rate_floor_pps: RATE_FLOOR_PPS, ...(grantMin === undefined ? {} : { grant_min: grantMin }) },
           'kernel',
           kernel,
         ],
       );
+    // The one with the later name dials.
+    await this.cluster.set('b', 'peer', { address: `127.0.0.1:${this.cable.port}` });
     for (const host of ['a', 'peer'] as const)
       await this.with(host, async (client) => {
         for (const n of all) {
@@ -205,6 +214,7 @@ export class Pair implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.cluster[Symbol.asyncDispose]();
+    await this.cable[Symbol.asyncDispose]();
     await this.machine[Symbol.asyncDispose]();
   }
 }

@@ -1,6 +1,7 @@
 import { ok, deepStrictEqual as same } from 'node:assert';
 import { saIdOf } from '../../src/client/index.ts';
 import { canBeParked } from '../../src/replica/plan.ts';
+import { XFRM_INF } from '../../src/xfrm/index.ts';
 import { CONNECTIONS, ESN, LEGACY, saOf } from './connections.ts';
 import type { Gateway, MakeMachine } from './machine.ts';
 import { all, otherOf, Pair } from './pair.ts';
@@ -11,6 +12,9 @@ import { all, otherOf, Pair } from './pair.ts';
 const UNSEEN = 20;
 /** A key manager's threshold that holds much back, and a timer that does not run in a test, whatever the kernel's jiffies. */
 const HELD_BACK = { replayThresh: 50, etimerThresh: 1_000_000 };
+
+/** A grant that a test can use up. */
+const GRANT = 64;
 
 /** The far end goes on above the closed windows of a gateway: what it sent meanwhile was lost on the way. */
 async function farEndCatchesUp(pair: Pair, at: Gateway): Promise<void> {
@@ -160,7 +164,7 @@ export const pairChecks: Readonly<Record<string, Check>> = {
         same((await pair.receive(to, n, 1)).accepted.length, 1);
       }
       await pair.flow(to, 2);
-      await pair.cluster.until(otherOf(to), (s) => s.complete && s.role === 'standby');
+      await pair.cluster.until(otherOf(to), (s) => s.complete && s.peer.role === 'active');
     }
     await pair.inStep('a');
   },
@@ -214,6 +218,50 @@ export const pairChecks: Readonly<Record<string, Check>> = {
     await pair.inStep('a');
     await isShut(pair, 'a');
     await pair.replay('b');
+  },
+
+  'an active that is cut off and not fenced stops at its ceilings, uses no number of the new one, and comes back':
+    async (make) => {
+      await using pair = await Pair.make(make, { grantMin: GRANT });
+      await pair.flow('a', 10);
+      await pair.inStep('b');
+      pair.cable.pull();
+      await pair.cluster.until('b', (s) => !s.peer.connected);
+      same((await pair.promote('b')).kind, 'takeover');
+      // Both are alive, both believe to be active, and both have traffic.
+      for (const n of all) {
+        const old = await pair.transmit('a', n, 4 * GRANT);
+        ok(old.length <= 2 * GRANT, `${CONNECTIONS[n]?.name}: the old active sent ${old.length}`);
+        await pair.machine.arrive('peer', old);
+        const fresh = await pair.transmit('b', n, 20);
+        same((await pair.machine.arrive('peer', fresh)).length, 20, `${CONNECTIONS[n]?.name}: the new active sends`);
+      }
+      await isShut(pair, 'a');
+      pair.cable.putIn();
+      await pair.cluster.until('a', (s) => s.role === 'standby' && s.term === 2 && s.complete);
+      await pair.inStep('a');
+      await isShut(pair, 'a');
+      await farEndCatchesUp(pair, 'b');
+      await pair.flow('b', 5);
+      await pair.inStep('a');
+      same((await pair.promote('a')).kind, 'switchover');
+      await pair.flow('a', 5);
+      await pair.replay('a');
+    },
+
+  'an active whose standby is gone for good goes on when that is said': async (make) => {
+    await using pair = await Pair.make(make, { grantMin: GRANT });
+    await pair.flow('a', 10);
+    await pair.inStep('b');
+    await pair.cluster.stop('b');
+    await pair.cluster.until('a', (s) => !s.peer.connected && s.bound);
+    await pair.cluster.control('a', { command: 'dismiss' });
+    await pair.cluster.when(async () =>
+      (await pair.sas('a')).every(
+        ({ body }) => body.lft.hardPacketLimit === XFRM_INF && body.lft.hardByteLimit === XFRM_INF,
+      ),
+    );
+    for (const n of all) same((await pair.transmit('a', n, 4 * GRANT)).length, 4 * GRANT);
   },
 
   'events that are lost are made up for, in numbers and in SAs': async (make) => {

@@ -344,7 +344,7 @@ describe('reigns', () => {
     const old = [
       { type: 'counters', entries: [{ handle: first?.handle ?? 0, counters }] },
       { type: 'saDelete', handle: first?.handle ?? 0 },
-      { type: 'sa', handle: 77, thresholds: { packets: 2, timerMs: 1000 }, sa: sa(0x999) },
+      { type: 'sa', handle: 77, thresholds: { packets: 2, timerMs: 1000 }, granted: 0, sa: sa(0x999) },
       { type: 'snapshotBegin', sas: 0, policies: 0 },
       { type: 'snapshotEnd' },
       { type: 'policy', policy: policy('10.7.0.0') },

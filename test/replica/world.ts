@@ -33,6 +33,8 @@ export const TIMER_MS = 1125;
 export interface WorldOptions {
   readonly plan?: Partial<PlanSettings>;
   readonly install?: ReplicaSettings['install'];
+  readonly mode?: PlanSettings['mode'];
+  readonly numbersMin?: number;
 }
 
 export class TestNode {
@@ -234,7 +236,7 @@ export class World {
   }
 
   settings(node: string): ReplicaSettings {
-    const { plan = {}, install = 'immediate' } = this.#options;
+    const { plan = {}, install = 'immediate', mode = 'available', numbersMin = 1 << 18 } = this.#options;
     return {
       cluster: 'c',
       node,
@@ -250,7 +252,8 @@ export class World {
         ],
         policies: true,
       },
-      plan: { inbound: 'strict', rateMaxPps: 10_000, rateFloorPps: 1_000, ...plan },
+      plan: { inbound: 'strict', rateMaxPps: 10_000, rateFloorPps: 1_000, mode, ...plan },
+      grants: { mode, numbersMin, horizonMs: 10_000 },
       install,
       drainMs: 50,
       drainMaxMs: 1000,

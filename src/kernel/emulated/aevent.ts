@@ -1,9 +1,9 @@
 import { AeFlag, XfrmGroup, XfrmMsg } from '../../xfrm/index.ts';
 import type { Namespace } from './namespace.ts';
-import { Esn, Legacy } from './replay.ts';
+import { Esn, Legacy, Sent } from './replay.ts';
 import { InfoByte, Row, RowBit, SaState } from './row.ts';
 import { wheelExpiry } from './timers.ts';
-import { writeMark, writeReplay } from './write-sa.ts';
+import { writeCpuAndDir, writeMark, writeReplay } from './write-sa.ts';
 
 /** Replay notifications: when the kernel sends NEWAE by itself, and how it looks (xfrm_replay.c:xfrm_replay_notify). */
 
@@ -11,7 +11,6 @@ const LTIME_VAL = 9;
 const REPLAY_THRESH = 11;
 const ETIMER_THRESH = 12;
 const IF_ID = 31;
-const SA_DIR = 33;
 const U32 = 0x1_0000_0000;
 
 /** The default of XFRMA_ETIMER_THRESH in jiffies, from the sysctl's units of 100 ms; the product wraps as in the kernel. */
@@ -40,21 +39,13 @@ export function onCounterChange(ns: Namespace, slot: number): void {
 }
 
 /** How far either counter is from what was last notified, in lower words. */
-function movedBy(ns: Namespace, slot: number): number {
-  const { sad } = ns;
-  const { words } = sad;
-  const esn = sad.esnAt(slot);
-  if (esn !== 0) {
-    const arena = sad.arena.words;
-    const sent = esn + sad.esnWords(slot);
-    const seq = ((arena[esn + Esn.SEQ] as number) - (arena[sent + Esn.SEQ] as number)) >>> 0;
-    const oseq = ((arena[esn + Esn.OSEQ] as number) - (arena[sent + Esn.OSEQ] as number)) >>> 0;
-    return Math.max(seq, oseq);
-  }
-  const row = sad.row(slot);
-  const seq = ((words[row + Row.REPLAY + Legacy.SEQ] as number) - (words[row + Row.SENT + Legacy.SEQ] as number)) >>> 0;
-  const oseq =
-    ((words[row + Row.REPLAY + Legacy.OSEQ] as number) - (words[row + Row.SENT + Legacy.OSEQ] as number)) >>> 0;
+function movedBy({ sad }: Namespace, slot: number): number {
+  const words = sad.replayWords(slot);
+  const live = sad.replayAt(slot) + (sad.hasBitmap(slot) ? Esn.OSEQ : Legacy.OSEQ);
+  const sent = sad.sentAt(slot);
+  // In either form the inbound counter follows the outbound one.
+  const oseq = ((words[live] as number) - (words[sent + Sent.OSEQ] as number)) >>> 0;
+  const seq = ((words[live + 1] as number) - (words[sent + Sent.SEQ] as number)) >>> 0;
   return Math.max(seq, oseq);
 }
 
@@ -66,33 +57,32 @@ export function onAeventTimer(ns: Namespace, slot: number): void {
   else emit(ns, slot, AeFlag.CE);
 }
 
-function isAsSent(ns: Namespace, slot: number): boolean {
-  const { sad } = ns;
-  const { words } = sad;
-  const esn = sad.esnAt(slot);
-  if (esn !== 0) {
-    const arena = sad.arena.words;
-    const count = sad.esnWords(slot);
-    for (let i = 0; i < count; i++) if (arena[esn + i] !== arena[esn + count + i]) return false;
-    return true;
+function isAsSent({ sad }: Namespace, slot: number): boolean {
+  const words = sad.replayWords(slot);
+  const live = sad.replayAt(slot);
+  const sent = sad.sentAt(slot);
+  const same = (from: number, to: number): boolean => words[live + from] === words[sent + to];
+  if (!sad.hasBitmap(slot)) {
+    return same(Legacy.OSEQ, Sent.OSEQ) && same(Legacy.SEQ, Sent.SEQ) && same(Legacy.BITMAP, Sent.LEGACY_BITMAP);
   }
-  const row = sad.row(slot);
-  for (let i = 0; i < Legacy.WORDS; i++) if (words[row + Row.REPLAY + i] !== words[row + Row.SENT + i]) return false;
+  if (!same(Esn.OSEQ, Sent.OSEQ) || !same(Esn.SEQ, Sent.SEQ)) return false;
+  if (!same(Esn.OSEQ_HI, Sent.OSEQ_HI) || !same(Esn.SEQ_HI, Sent.SEQ_HI)) return false;
+  const count = words[live + Esn.BMP_LEN] as number;
+  for (let i = 0; i < count; i++) if (!same(Esn.BMP + i, Sent.BMP + i)) return false;
   return true;
 }
 
 /** The counters as they are now become what was last notified. */
-export function takeSnapshot(ns: Namespace, slot: number): void {
-  const { sad } = ns;
-  const esn = sad.esnAt(slot);
-  if (esn !== 0) {
-    const count = sad.esnWords(slot);
-    sad.arena.words.copyWithin(esn + count, esn, esn + count);
+export function takeSnapshot({ sad }: Namespace, slot: number): void {
+  const words = sad.replayWords(slot);
+  const live = sad.replayAt(slot);
+  const sent = sad.sentAt(slot);
+  if (!sad.hasBitmap(slot)) {
+    words.copyWithin(sent, live, live + Legacy.WORDS);
     return;
   }
-  const { words } = sad;
-  const row = sad.row(slot);
-  for (let i = 0; i < Legacy.WORDS; i++) words[row + Row.SENT + i] = words[row + Row.REPLAY + i] as number;
+  words.copyWithin(sent, live + Esn.OSEQ, live + Esn.WINDOW);
+  words.copyWithin(sent + Sent.BMP, live + Esn.BMP, live + Esn.BMP + (words[live + Esn.BMP_LEN] as number));
 }
 
 function emit(ns: Namespace, slot: number, kind: number): void {
@@ -140,8 +130,7 @@ export function writeAevent(ns: Namespace, slot: number, flags: number, seq: num
   writeMark(writer, words[row + Row.MARK] as number, words[row + Row.MARK_MASK] as number);
   const ifId = words[row + Row.IF_ID] as number;
   if (ifId !== 0) writer.u32(IF_ID, ifId);
-  const dir = sad.dir(slot);
-  if (dir !== 0) writer.u8(SA_DIR, dir);
+  writeCpuAndDir(ns, slot);
   writer.end();
 }
 

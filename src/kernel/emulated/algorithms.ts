@@ -60,7 +60,8 @@ export const aeadAlgorithms: readonly AeadAlgorithm[] = [
   { name: 'rfc7539esp(chacha20,poly1305)', icvBits: [128], keys: [36] },
 ];
 
-export const compAlgorithms: readonly CryptAlgorithm[] = [{ name: 'deflate' }, { name: 'lzs' }, { name: 'lzjh' }];
+/** Of those that the kernel has names for, the one that it has code for. */
+export const compAlgorithms: readonly CryptAlgorithm[] = [{ name: 'deflate' }];
 
 export function byName<T extends { readonly name: string; readonly alias?: string }>(
   list: readonly T[],

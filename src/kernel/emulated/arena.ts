@@ -1,6 +1,6 @@
 const BYTES_FIRST = 1024;
 /** Pieces are multiples of this, so that what was freed serves others of about its size. */
-const GRAIN = 16;
+const GRAIN = 8;
 /** How much larger it gets when it is full: little, as what is not used is memory of every SA. */
 const GROWTH = 1.125;
 

@@ -1,10 +1,9 @@
-import { hostLittleEndian } from '../../netlink/index.ts';
-import { decodeMessage, SaDir, SaFlag, type XfrmMessage, XfrmMsg } from '../../xfrm/index.ts';
+import { decodeMessage, SaDir, type XfrmMessage, XfrmMsg } from '../../xfrm/index.ts';
 import { check, encapType, type InboundFacts } from './input.ts';
 import type { Namespace } from './namespace.ts';
-import { Check, esnInferHi } from './replay.ts';
-import { RowBit, SaState } from './row.ts';
-import { type Flow, Sel, selectorMatches } from './selector.ts';
+import { Check, esnInferHi, ReplayMode } from './replay.ts';
+import { SaState } from './row.ts';
+import { type Flow, halfAt, Sel, selectorMatches } from './selector.ts';
 import { writeSa } from './write-sa.ts';
 
 /** What a data plane that has ciphers asks of the engine, beside what becomes of a packet. */
@@ -35,20 +34,20 @@ export function watchSas(ns: Namespace, changed: (slot: number) => void): () => 
 export function isWorthVerifying(ns: Namespace, slot: number, facts: InboundFacts): boolean {
   const { sad } = ns;
   if (sad.state(slot) !== SaState.VALID || sad.dir(slot) === SaDir.OUT) return false;
-  const type = sad.has(slot, RowBit.ENCAP) ? encapType(ns, slot) : 0;
-  return type === facts.encapType && check(ns, slot, facts.seq) === Check.ACCEPT;
+  return encapType(ns, slot) === facts.encapType && check(ns, slot, facts.seq) === Check.ACCEPT;
 }
 
 /** The upper half that an inbound number has by the SA's window; 0 without ESN (xfrm_replay.c:xfrm_replay_seqhi). */
 export function inferSeqHi(ns: Namespace, slot: number, seq: number): number {
   const { sad } = ns;
-  const esn = sad.esnAt(slot);
-  return esn === 0 || (sad.flags(slot) & SaFlag.ESN) === 0 ? 0 : esnInferHi(sad.arena.words, esn, seq);
+  if (sad.replayMode(slot) !== ReplayMode.ESN) return 0;
+  return esnInferHi(sad.replayWords(slot), sad.replayAt(slot), seq);
 }
 
-/** Whether what came through an SA is what its selector allows (RFC 4301 section 5.2; xfrm_policy.c:__xfrm_policy_check). */
+/** Whether the selector of an SA takes in what is to go or came through it; one of no family takes in all (RFC 4301 section 5.2; xfrm_policy.c:__xfrm_policy_check). */
 export function flowIsOfSa({ sad }: Namespace, slot: number, flow: Flow): boolean {
-  const base = 4 * sad.row(slot);
-  const family = sad.view.getUint16(base + Sel.FAMILY, hostLittleEndian);
-  return family === 0 || (family === flow.family && selectorMatches(sad.view, sad.bytes, base, flow));
+  const { bytes } = sad.arena;
+  const at = sad.selectorAt(slot);
+  const family = halfAt(bytes, at + Sel.FAMILY);
+  return family === 0 || (family === flow.family && selectorMatches(bytes, at, flow));
 }

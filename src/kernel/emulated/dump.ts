@@ -98,11 +98,16 @@ function dumpSas(request: DumpRequest): Dump {
         writeSa(ns, slot, XfrmMsg.NEWSA, NlmF.MULTI, seq, portId);
         if (writer.at > room && writer.messages > 1) {
           writer.drop();
+          extack.message = undefined;
           return false;
         }
       }
-      if (writer.at > 0) return false;
-      writeDone(request, 0);
+      if (writer.at > 0) {
+        // The warning of the parser is forgotten after the first part.
+        extack.message = undefined;
+        return false;
+      }
+      writeDone(request, 0, extack);
       return true;
     },
     end: () => void sad.cursors.delete(cursor),

@@ -15,6 +15,7 @@ export const Errno = {
   EOVERFLOW: 75,
   EMSGSIZE: 90,
   EPROTONOSUPPORT: 93,
+  EAFNOSUPPORT: 97,
   EADDRINUSE: 98,
   ENOBUFS: 105,
 } as const;

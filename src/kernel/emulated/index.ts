@@ -8,9 +8,10 @@ export {
   type EmulatedOptions,
 } from './emulated.ts';
 export type { FaultScope } from './faults.ts';
-export { findInbound, type InboundFacts, inboundPolicyAllows, newInboundFacts, Verdict } from './input.ts';
+export { findInbound, type InboundFacts, newInboundFacts, Verdict } from './input.ts';
 export type { XfrmStat } from './namespace.ts';
 export { type OutboundFacts, type OutboundResult, outputSa } from './output.ts';
+export { inboundPolicyAllows } from './policy-check.ts';
 export { NO_SLOT } from './sad.ts';
 export type { Flow } from './selector.ts';
 export type { CounterSnapshot, NamespaceSnapshot, PolicySnapshot, SaSnapshot, SnapshotOptions } from './snapshot.ts';

@@ -1,32 +1,16 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
-import { IpProto, SaDir, SaFlag, XfrmGroup, XfrmMode, XfrmMsg } from '../../xfrm/index.ts';
+import { IpProto, SaDir, XfrmGroup, XfrmMsg } from '../../xfrm/index.ts';
 import { onCounterChange } from './aevent.ts';
 import { checkExpire } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
-import { touchPolicy } from './policy-timer.ts';
-import {
-  bitmapAdvance,
-  bitmapCheck,
-  Check,
-  Esn,
-  esnAdvance,
-  esnCheck,
-  esnInferHi,
-  legacyAdvance,
-  legacyCheck,
-} from './replay.ts';
-import { Pol } from './requests/policy-construct.ts';
-import { encodedAttribute } from './requests/sa-update.ts';
+import { Check, Esn, esnInferHi, ReplayMode, replayAdvance, replayCheck } from './replay.ts';
 import { add64, InfoByte, Row, RowBit, SaState } from './row.ts';
 import { NO_SLOT } from './sad.ts';
-import { type Flow, Sel, selectorMatches } from './selector.ts';
 
 /** An inbound IPsec packet through the SA database, in the kernel's order (xfrm_input.c:xfrm_input). Facts in, verdict out; no ciphers. */
 
 const little = hostLittleEndian;
-const ENCAP = 4;
 const MAPPING_SIZE = 64;
-const POLICY_BLOCK = 1;
 
 /** What the data plane knows of an inbound packet. One object can serve for all packets. */
 export interface InboundFacts {
@@ -92,25 +76,9 @@ export function findInbound(ns: Namespace, facts: InboundFacts): number {
 }
 
 /** What the window of an SA says of a number, without any consequence. */
-export function check(ns: Namespace, slot: number, seq: number): Check {
-  const { sad } = ns;
-  const esn = sad.esnAt(slot);
-  if (esn === 0) return legacyCheck(sad.words, sad.row(slot) + Row.REPLAY, sad.replayWindow(slot), seq);
-  const { words } = sad.arena;
-  return (sad.flags(slot) & SaFlag.ESN) !== 0 ? esnCheck(words, esn, seq) : bitmapCheck(words, esn, seq);
-}
-
-function advance(ns: Namespace, slot: number, seq: number): void {
-  const { sad } = ns;
-  const esn = sad.esnAt(slot);
-  const { words } = sad.arena;
-  let moved: boolean;
-  if (esn === 0) {
-    moved = legacyAdvance(sad.words, sad.row(slot) + Row.REPLAY, sad.replayWindow(slot), seq);
-  } else {
-    moved = (sad.flags(slot) & SaFlag.ESN) !== 0 ? esnAdvance(words, esn, seq) : bitmapAdvance(words, esn, seq);
-  }
-  if (moved) onCounterChange(ns, slot);
+export function check({ sad }: Namespace, slot: number, seq: number): Check {
+  const words = sad.replayWords(slot);
+  return replayCheck(sad.replayMode(slot), words, sad.replayAt(slot), sad.replayWindow(slot), seq);
 }
 
 /** Counts a refusal by the window. */
@@ -132,27 +100,28 @@ export function input(ns: Namespace, facts: InboundFacts): Verdict {
   if (sad.dir(slot) === SaDir.OUT) return dropped(ns, 'XfrmInStateDirError');
   const state = sad.state(slot);
   if (state !== SaState.VALID) return dropped(ns, state === SaState.ACQ ? 'XfrmAcquireError' : 'XfrmInStateInvalid');
-  const hasEncap = sad.has(slot, RowBit.ENCAP);
-  if ((hasEncap ? encapType(ns, slot) : 0) !== facts.encapType) return dropped(ns, 'XfrmInStateMismatch');
+  if (encapType(ns, slot) !== facts.encapType) return dropped(ns, 'XfrmInStateMismatch');
 
   const { seq } = facts;
-  const result = check(ns, slot, seq);
+  const mode = sad.replayMode(slot);
+  const words = sad.replayWords(slot);
+  const at = sad.replayAt(slot);
+  const window = sad.replayWindow(slot);
+  const result = replayCheck(mode, words, at, window, seq);
   if (result !== Check.ACCEPT) return refused(ns, slot, result);
   if (!checkExpire(ns, slot)) return dropped(ns, 'XfrmInStateExpired');
 
-  const esn = sad.esnAt(slot);
-  const { words } = sad.arena;
-  const isEsn = esn !== 0 && (sad.flags(slot) & SaFlag.ESN) !== 0 && words[esn + Esn.WINDOW] !== 0;
   if (facts.truncated) return dropped(ns, 'XfrmInStateProtoError');
-  const hiGood = !isEsn || esnInferHi(words, esn, seq) === facts.seqHi;
-  if (!facts.icvGood || !hiGood) {
+  // ESN: the signature was made with the upper half that the SA infers.
+  const isEsn = mode === ReplayMode.ESN && words[at + Esn.WINDOW] !== 0;
+  if (!facts.icvGood || (isEsn && esnInferHi(words, at, seq) !== facts.seqHi)) {
     sad.words[row + Row.STATS_INTEGRITY] = (sad.words[row + Row.STATS_INTEGRITY] as number) + 1;
     ns.stat('XfrmInStateProtoError');
     return Verdict.INTEGRITY;
   }
-  if (hasEncap) noticeMapping(ns, slot, facts);
+  if (facts.encapType !== 0) noticeMapping(ns, slot, facts);
   // The window is asked again after decryption only where that takes time; here nothing can have come between.
-  advance(ns, slot, seq);
+  if (replayAdvance(mode, words, at, window, seq)) onCounterChange(ns, slot);
   account(ns, slot, facts.bytes);
   return Verdict.ACCEPT;
 }
@@ -171,23 +140,16 @@ export function account(ns: Namespace, slot: number, bytes: number): void {
   if (ns.host.profile.lastUsed) sad.words[row + Row.LASTUSED] = ns.host.seconds();
 }
 
-/** XFRMA_ENCAP of an SA that has it. */
-function encapOf(ns: Namespace, slot: number): Uint8Array {
-  const { body } = ns.sad.attributes(slot);
-  return body.subarray(encodedAttribute(body, ENCAP));
-}
-
-/** The type of encapsulation of an SA that has one. */
-export function encapType(ns: Namespace, slot: number): number {
-  return encapOf(ns, slot)[little ? 0 : 1] as number;
+/** The type of an SA's encapsulation; 0: none. */
+export function encapType({ sad }: Namespace, slot: number): number {
+  return sad.has(slot, RowBit.ENCAP) ? (sad.words[sad.row(slot) + Row.ENCAP] as number) >>> 16 : 0;
 }
 
 /** A peer behind a NAT whose address or port has changed: MAPPING (esp4.c:esp_input_done2, xfrm_state.c:km_new_mapping). */
 function noticeMapping(ns: Namespace, slot: number, facts: InboundFacts): void {
   const { sad, host } = ns;
   const row = sad.row(slot);
-  const encap = encapOf(ns, slot);
-  const sport = ((encap[2] as number) << 8) | (encap[3] as number);
+  const sport = (sad.words[row + Row.ENCAP] as number) & 0xffff;
   const { saddr } = facts;
   const sameAddress =
     sad.words[row + Row.SADDR] === toRowWord(saddr.w0) &&
@@ -219,23 +181,4 @@ function noticeMapping(ns: Namespace, slot: number, facts: InboundFacts): void {
   writer.view.setUint16(at + 62, facts.sport);
   writer.end();
   ns.multicast(XfrmGroup.MAPPING);
-}
-
-/**
- * Whether a packet that an SA let in may go further, by the policies of `dir` (xfrm_policy.c:__xfrm_policy_check): one that came through a
- * tunnel needs a policy.
- */
-export function inboundPolicyAllows(ns: Namespace, dir: number, flow: Flow, mark: number, mode: number): boolean {
-  for (const policy of ns.spd.ordered(dir)) {
-    if ((mark & policy.markMask) >>> 0 !== policy.mark) continue;
-    if (policy.view.getUint16(Sel.FAMILY, little) !== flow.family) continue;
-    if (!selectorMatches(policy.view, policy.info, 0, flow)) continue;
-    touchPolicy(ns, policy);
-    if (policy.info[Pol.ACTION] !== POLICY_BLOCK) return true;
-    ns.stat('XfrmInPolBlock');
-    return false;
-  }
-  if (ns.spd.defaults[dir] !== POLICY_BLOCK && mode === XfrmMode.TRANSPORT) return true;
-  ns.stat('XfrmInNoPols');
-  return false;
 }

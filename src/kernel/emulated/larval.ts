@@ -1,13 +1,18 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
+import { MessageWriter } from './build.ts';
 import { startLifetimeTimer } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
 import { HIGH, InfoByte, LOW, Row, SaState, setNumber64 } from './row.ts';
 import { NO_SLOT } from './sad.ts';
+import { Sel } from './selector.ts';
+import { cpuOf, writeMark } from './write-sa.ts';
 
 const little = hostLittleEndian;
 const INET = 2;
 const INET6 = 10;
 const U32_MAX = 0xffff_ffff;
+const SA_DIR = 33;
+const SA_PCPU = 35;
 
 /** What a larval SA is for. */
 export interface LarvalFacts {
@@ -16,6 +21,7 @@ export interface LarvalFacts {
   readonly proto: number;
   readonly reqid: number;
   readonly ifId: number;
+  /** As it was given, not ANDed with its mask: an SA that looks for a larval one is. */
   readonly mark: number;
   readonly markMask: number;
   /** 16 bytes each. */
@@ -23,6 +29,8 @@ export interface LarvalFacts {
   readonly saddr: Uint8Array;
   /** The number of its ACQUIRE; 0: none. */
   readonly seq: number;
+  /** The one CPU that it is for. */
+  readonly cpu?: number | undefined;
 }
 
 function sameAddress(bytes: Uint8Array, at: number, address: Uint8Array, family: number): boolean {
@@ -43,14 +51,17 @@ export function larvalBySeq(ns: Namespace, seq: number, mark: number, daddr: Uin
   return NO_SLOT;
 }
 
-/** A larval SA without SPI for the same purpose (xfrm_state.c:__find_acq_core). */
-export function findLarval(ns: Namespace, facts: LarvalFacts): number {
+type LarvalKey = Omit<LarvalFacts, 'ifId' | 'seq'>;
+
+/** A larval SA without SPI for the same purpose, the newest of several (xfrm_state.c:__find_acq_core). */
+export function findLarval(ns: Namespace, facts: LarvalKey): number {
   const { sad } = ns;
-  for (const slot of sad.larval) {
+  const mark = (facts.mark & facts.markMask) >>> 0;
+  for (const slot of [...sad.larval].reverse()) {
     const row = sad.row(slot);
     const word = (at: number): number => sad.words[row + at] as number;
-    if (word(Row.SPI) !== 0 || word(Row.REQID) !== facts.reqid || word(Row.IF_ID) !== facts.ifId) continue;
-    if (word(Row.MARK) !== facts.mark || word(Row.MARK_MASK) !== facts.markMask) continue;
+    if (word(Row.SPI) !== 0 || word(Row.REQID) !== facts.reqid || cpuOf(sad, slot) !== facts.cpu) continue;
+    if ((mark & word(Row.MARK_MASK)) >>> 0 !== word(Row.MARK)) continue;
     if (sad.mode(slot) !== facts.mode || sad.proto(slot) !== facts.proto || sad.family(slot) !== facts.family) continue;
     if (!sameAddress(sad.bytes, 4 * row + InfoByte.DADDR, facts.daddr, facts.family)) continue;
     if (sameAddress(sad.bytes, 4 * row + InfoByte.SADDR, facts.saddr, facts.family)) return slot;
@@ -67,14 +78,17 @@ export function newLarval(ns: Namespace, facts: LarvalFacts): number {
   const base = 4 * row;
   // Of a family that it does not know the kernel takes no address.
   const length = facts.family === INET ? 4 : facts.family === INET6 ? 16 : 0;
-  for (const [address, places] of [
-    [facts.daddr, [0, InfoByte.DADDR]],
-    [facts.saddr, [16, InfoByte.SADDR]],
+  const selector = new Uint8Array(Sel.SIZE);
+  for (const [address, inSelector, inRow] of [
+    [facts.daddr, Sel.DADDR, InfoByte.DADDR],
+    [facts.saddr, Sel.SADDR, InfoByte.SADDR],
   ] as const) {
-    for (const place of places) bytes.set(address.subarray(0, length), base + place);
+    selector.set(address.subarray(0, length), inSelector);
+    bytes.set(address.subarray(0, length), base + inRow);
   }
-  bytes[base + InfoByte.SEL_PREFIX_D] = 8 * length;
-  bytes[base + InfoByte.SEL_PREFIX_S] = 8 * length;
+  selector[Sel.PREFIX_D] = 8 * length;
+  selector[Sel.PREFIX_S] = 8 * length;
+  sad.setSelector(slot, selector);
   bytes[base + InfoByte.PROTO] = facts.proto;
   view.setUint16(base + InfoByte.FAMILY, facts.family, little);
   bytes[base + InfoByte.MODE] = facts.mode;
@@ -88,7 +102,22 @@ export function newLarval(ns: Namespace, facts: LarvalFacts): number {
   words[row + Row.MARK] = facts.mark;
   words[row + Row.MARK_MASK] = facts.markMask;
   words[row + Row.IF_ID] = facts.ifId;
+  showLarval(ns, slot, facts.cpu);
   return slot;
+}
+
+const scratch = new MessageWriter(false);
+
+/** Encodes the attributes that a larval SA shows: its mark, its CPU, and its direction when it has got one. */
+export function showLarval({ sad }: Namespace, slot: number, cpu = cpuOf(sad, slot)): void {
+  const row = sad.row(slot);
+  scratch.reset();
+  writeMark(scratch, sad.words[row + Row.MARK] as number, sad.words[row + Row.MARK_MASK] as number);
+  const body = scratch.bytes.slice(0, scratch.at);
+  scratch.reset();
+  if (cpu !== undefined) scratch.u32(SA_PCPU, cpu);
+  if (sad.dir(slot) !== 0) scratch.u8(SA_DIR, sad.dir(slot));
+  sad.setAttributes(slot, { head: new Uint8Array(0), body, tail: scratch.bytes.slice(0, scratch.at) });
 }
 
 export function insertLarval(ns: Namespace, slot: number): void {

@@ -1,12 +1,11 @@
 import { XfrmGroup, XfrmMsg } from '../../xfrm/index.ts';
 import type { Namespace } from './namespace.ts';
 import { atLeast64, HIGH, InfoByte, LOW, number64, Row, RowBit, SaState, setNumber64 } from './row.ts';
-import { copyInfo, writeMark } from './write-sa.ts';
+import { copyInfo, writeCpuAndDir, writeMark } from './write-sa.ts';
 
 /** Limits of an SA and what happens at them (xfrm_state.c: xfrm_state_check_expire, xfrm_timer_handler). */
 
 const IF_ID = 31;
-const SA_DIR = 33;
 const FIRST_RUN_MS = 1000;
 
 /** EXPIRE to its group. `pid` is 0 unless user space asked for it. */
@@ -21,8 +20,7 @@ export function sendExpire(ns: Namespace, slot: number, hard: boolean, pid = 0):
   writeMark(writer, words[row + Row.MARK] as number, words[row + Row.MARK_MASK] as number);
   const ifId = words[row + Row.IF_ID] as number;
   if (ifId !== 0) writer.u32(IF_ID, ifId);
-  const dir = sad.dir(slot);
-  if (dir !== 0) writer.u8(SA_DIR, dir);
+  writeCpuAndDir(ns, slot);
   writer.end();
   ns.multicast(XfrmGroup.EXPIRE);
 }

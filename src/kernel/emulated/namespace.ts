@@ -29,6 +29,7 @@ export type XfrmStat =
   | 'XfrmInStateMismatch'
   | 'XfrmInStateInvalid'
   | 'XfrmInNoPols'
+  | 'XfrmInTmplMismatch'
   | 'XfrmInPolBlock'
   | 'XfrmInStateDirError'
   | 'XfrmAcquireError'

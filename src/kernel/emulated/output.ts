@@ -1,17 +1,18 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
 import { IpProto, SaDir, SaFlag, XfrmGroup, XfrmMode, XfrmMsg } from '../../xfrm/index.ts';
 import { onCounterChange } from './aevent.ts';
+import { flowIsOfSa } from './data-plane.ts';
 import { Errno } from './errno.ts';
 import { account } from './input.ts';
-import { insertLarval, newLarval } from './larval.ts';
+import { insertLarval, newLarval, showLarval } from './larval.ts';
 import { checkExpire } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
 import { touchPolicy } from './policy-timer.ts';
-import { Esn, nextEsnOseq, nextOseq } from './replay.ts';
-import { Tmpl } from './requests/policy-construct.ts';
-import { InfoByte, Row, RowBit, SaState } from './row.ts';
+import { Esn, Legacy, nextEsnOseq, nextOseq, ReplayMode } from './replay.ts';
+import { Pol, TEMPLATES_MAX, Tmpl } from './requests/policy-construct.ts';
+import { atLeast64, InfoByte, Row, RowBit, SaState } from './row.ts';
 import { NO_SLOT } from './sad.ts';
-import { type Flow, Sel, selectorMatches } from './selector.ts';
+import { type Flow, halfAt, Sel, wordAt } from './selector.ts';
 import type { Policy } from './spd.ts';
 import { writePolicyExtras } from './write-policy.ts';
 
@@ -19,8 +20,10 @@ import { writePolicyExtras } from './write-policy.ts';
 
 const little = hostLittleEndian;
 const OUT = 1;
+/** Types of policies. */
+const MAIN = 0;
+const SUB = 1;
 const POLICY_BLOCK = 1;
-const ACTION = 161;
 
 /** What became of an outbound packet; one object that every call returns. */
 export interface OutboundResult {
@@ -72,25 +75,20 @@ export function outputSa(ns: Namespace, slot: number, bytes: number): OutboundRe
   return result;
 }
 
-function takeNumber(ns: Namespace, slot: number): boolean {
-  const { sad } = ns;
-  const row = sad.row(slot);
-  const esn = sad.esnAt(slot);
-  const mayWrap = sad.has(slot, RowBit.OSEQ_MAY_WRAP);
-  if (esn === 0) {
-    if (!nextOseq(sad.words, row + Row.REPLAY, mayWrap)) return false;
-    result.seq = sad.words[row + Row.REPLAY] as number;
+/** The next number of an SA into the result (xfrm_replay_overflow). False: there is none left. */
+function takeNumber({ sad }: Namespace, slot: number): boolean {
+  const mode = sad.replayMode(slot);
+  const words = sad.replayWords(slot);
+  const at = sad.replayAt(slot);
+  if (mode === ReplayMode.ESN) {
+    if (!nextEsnOseq(words, at)) return false;
+    result.seq = words[at + Esn.OSEQ] as number;
+    result.seqHi = words[at + Esn.OSEQ_HI] as number;
     return true;
   }
-  const { words } = sad.arena;
-  if ((sad.flags(slot) & SaFlag.ESN) === 0) {
-    if (!nextOseq(words, esn + Esn.OSEQ, mayWrap)) return false;
-    result.seq = words[esn + Esn.OSEQ] as number;
-    return true;
-  }
-  if (!nextEsnOseq(words, esn)) return false;
-  result.seq = words[esn + Esn.OSEQ] as number;
-  result.seqHi = words[esn + Esn.OSEQ_HI] as number;
+  const oseq = at + (mode === ReplayMode.LEGACY ? Legacy.OSEQ : Esn.OSEQ);
+  if (!nextOseq(words, oseq, sad.has(slot, RowBit.OSEQ_MAY_WRAP))) return false;
+  result.seq = words[oseq] as number;
   return true;
 }
 
@@ -104,116 +102,129 @@ export interface OutboundFacts {
   readonly packetBytes: number;
 }
 
-/** Takes an outbound packet through policies and SAs. */
+/** The SAs of the packet under way, in the order of the templates of its policies, of which there are two at most. */
+const slots = new Int32Array(2 * TEMPLATES_MAX);
+
+/** Takes an outbound packet through policies and SAs (xfrm_policy.c: xfrm_lookup_with_ifid, xfrm_tmpl_resolve_one). */
 export function output(ns: Namespace, facts: OutboundFacts): OutboundResult {
-  const policy = outboundPolicy(ns, facts);
-  if (policy === undefined) {
+  const { flow } = facts;
+  const policies = outboundPolicies(ns, facts);
+  if (policies.length === 0) {
     if (ns.spd.defaults[OUT] === POLICY_BLOCK) return refused(ns, 'XfrmOutPolBlock', Errno.EPERM);
     ended(0);
     result.sent = true;
     return result;
   }
-  if (policy.info[ACTION] === POLICY_BLOCK) {
-    touchPolicy(ns, policy);
+  if (policies.some(({ info }) => info[Pol.ACTION] === POLICY_BLOCK)) {
+    for (const policy of policies) touchPolicy(ns, policy);
     return refused(ns, 'XfrmOutPolBlock', Errno.EPERM);
   }
-  const slots: number[] = [];
-  for (let at = 0; at < policy.templates.length; at += Tmpl.SIZE) {
-    const slot = stateFor(ns, policy, at, facts.flow);
-    if (slot !== NO_SLOT) slots.push(slot);
-    else if (policy.templates[at + Tmpl.OPTIONAL] === 0) {
-      acquireFor(ns, policy, at, facts.flow);
-      // xfrm_larval_drop: the packet waits for no SA, and its sender is told nothing.
-      return refused(ns, 'XfrmOutNoStates', 0);
+  let count = 0;
+  for (const policy of policies) {
+    for (let at = 0; at < policy.templates.length; at += Tmpl.SIZE) {
+      const slot = stateFor(ns, policy, at, flow);
+      if (slot !== NO_SLOT) slots[count++] = slot;
+      else if (policy.templates[at + Tmpl.OPTIONAL] === 0) {
+        acquireFor(ns, policy, at, flow);
+        // xfrm_larval_drop: the packet waits for no SA, and its sender is told nothing.
+        return refused(ns, 'XfrmOutNoStates', 0);
+      }
     }
   }
-  touchPolicy(ns, policy);
+  for (const policy of policies) touchPolicy(ns, policy);
   ended(0);
   result.sent = true;
-  for (const slot of slots) {
+  for (let i = 0; i < count; i++) {
+    const slot = slots[i] as number;
     const bytes = ns.sad.mode(slot) === XfrmMode.TRANSPORT ? facts.payloadBytes : facts.packetBytes;
     outputSa(ns, slot, bytes);
     if (!result.sent) return result;
   }
-  result.depth = slots.length;
+  result.depth = count;
   return result;
 }
 
-function outboundPolicy(ns: Namespace, { flow, mark, ifId }: OutboundFacts): Policy | undefined {
-  return ns.spd.ordered(OUT).find((policy) => {
-    if ((mark & policy.markMask) >>> 0 !== policy.mark || policy.ifId !== ifId) return false;
-    if (policy.view.getUint16(Sel.FAMILY, little) !== flow.family) return false;
-    return selectorMatches(policy.view, policy.info, 0, flow);
-  });
+const found: Policy[] = [];
+
+/** A policy of type SUB comes first, and where there is one, that of type MAIN counts too (xfrm_policy.c:xfrm_expand_policies). */
+function outboundPolicies(ns: Namespace, { flow, mark, ifId }: OutboundFacts): readonly Policy[] {
+  found.length = 0;
+  const sub = ns.spd.lookup(OUT, flow, mark, ifId, SUB);
+  if (sub !== undefined) found.push(sub);
+  const main = ns.spd.lookup(OUT, flow, mark, ifId, MAIN);
+  if (main !== undefined) found.push(main);
+  return found;
 }
 
-const zeros = new Uint8Array(16);
+/** The ends between which a template wants its SA: its own of a tunnel, else the packet's. Words as rows keep them. */
+const ends = { words: new Uint32Array(8), family: 0 };
+const ends8 = new Uint8Array(ends.words.buffer);
+const DADDR = 0;
+const SADDR = 4;
 
-function addressOf(templates: Uint8Array, at: number, own: Uint8Array): Uint8Array {
-  const address = templates.subarray(at, at + 16);
-  return Buffer.compare(address, zeros) === 0 ? own : address;
-}
-
-function ends(policy: Policy, at: number, flow: Flow): { daddr: Uint8Array; saddr: Uint8Array; family: number } {
-  const { templates } = policy;
+function setEnds({ templates }: Policy, at: number, flow: Flow): void {
   const mode = templates[at + Tmpl.MODE];
-  if (mode !== XfrmMode.TUNNEL && mode !== XfrmMode.BEET) return flow;
-  const view = new DataView(templates.buffer, templates.byteOffset);
-  return {
-    daddr: addressOf(templates, at + Tmpl.DADDR, flow.daddr),
-    saddr: addressOf(templates, at + Tmpl.SADDR, flow.saddr),
-    family: view.getUint16(at + Tmpl.FAMILY, little),
-  };
+  const isTunnel = mode === XfrmMode.TUNNEL || mode === XfrmMode.BEET;
+  ends.family = isTunnel ? halfAt(templates, at + Tmpl.FAMILY) : flow.family;
+  setEnd(DADDR, templates, at + Tmpl.DADDR, isTunnel, flow.daddr);
+  setEnd(SADDR, templates, at + Tmpl.SADDR, isTunnel, flow.saddr);
 }
 
-const wordOf = (address: Uint8Array, i: number): number =>
-  new DataView(address.buffer, address.byteOffset).getUint32(4 * i, little);
+/** A tunnel that does not say where it ends does so at the packet's own address. */
+function setEnd(to: number, templates: Uint8Array, at: number, isTunnel: boolean, own: Uint8Array): void {
+  let any = 0;
+  if (isTunnel) for (let i = 0; i < 16; i++) any |= templates[at + i] as number;
+  for (let i = 0; i < 4; i++) ends.words[to + i] = any === 0 ? wordAt(own, 4 * i) : wordAt(templates, at + 4 * i);
+}
 
 /** The best SA for a template (xfrm_state.c:xfrm_state_find): valid, not dying, the newest by its time. */
 function stateFor(ns: Namespace, policy: Policy, at: number, flow: Flow): number {
   const { sad } = ns;
+  const { words } = sad;
   const { templates } = policy;
-  const view = new DataView(templates.buffer, templates.byteOffset);
-  const { daddr, saddr, family } = ends(policy, at, flow);
-  const reqid = view.getUint32(at + Tmpl.REQID, little);
-  const spi = view.getUint32(at + Tmpl.SPI, little);
-  const length = family === 2 ? 1 : 4;
+  setEnds(policy, at, flow);
+  const { family } = ends;
+  const reqid = wordAt(templates, at + Tmpl.REQID);
+  const spi = wordAt(templates, at + Tmpl.SPI);
   let best = NO_SLOT;
-  const first = sad.firstCandidate(wordOf(daddr, 0), wordOf(saddr, 0), reqid, family);
+  const first = sad.firstCandidate(ends.words, DADDR, SADDR, reqid, family);
   for (let slot = first; slot >= 0; slot = sad.nextCandidate(slot)) {
     const row = sad.row(slot);
-    const word = (offset: number): number => sad.words[row + offset] as number;
-    if (sad.family(slot) !== family || word(Row.REQID) !== reqid || word(Row.IF_ID) !== policy.ifId) continue;
-    if ((policy.mark & word(Row.MARK_MASK)) >>> 0 !== word(Row.MARK)) continue;
+    if (words[row + Row.REQID] !== reqid || !hasEnds(words, row, family) || sad.family(slot) !== family) continue;
+    if (words[row + Row.IF_ID] !== policy.ifId) continue;
+    if ((policy.mark & (words[row + Row.MARK_MASK] as number)) >>> 0 !== words[row + Row.MARK]) continue;
     if (sad.proto(slot) !== templates[at + Tmpl.PROTO] || sad.mode(slot) !== templates[at + Tmpl.MODE]) continue;
-    if (spi !== 0 && word(Row.SPI) !== spi) continue;
+    if (spi !== 0 && words[row + Row.SPI] !== spi) continue;
     if (sad.state(slot) !== SaState.VALID || (sad.flags(slot) & SaFlag.WILDRECV) !== 0) continue;
-    let same = true;
-    for (let i = 0; i < length && same; i++) {
-      same = word(Row.DADDR + i) === wordOf(daddr, i) && word(Row.SADDR + i) === wordOf(saddr, i);
-    }
-    if (!same) continue;
-    const selFamily = sad.view.getUint16(4 * row + Sel.FAMILY, little);
-    if (selFamily !== 0 && (selFamily !== flow.family || !selectorMatches(sad.view, sad.bytes, 4 * row, flow)))
-      continue;
+    if (!flowIsOfSa(ns, slot, flow)) continue;
     if (best === NO_SLOT || isBetter(ns, slot, best)) best = slot;
   }
   return best;
 }
 
+function hasEnds(words: Uint32Array, row: number, family: number): boolean {
+  const length = family === 2 ? 1 : 4;
+  for (let i = 0; i < length; i++) {
+    if (words[row + Row.DADDR + i] !== ends.words[DADDR + i]) return false;
+    if (words[row + Row.SADDR + i] !== ends.words[SADDR + i]) return false;
+  }
+  return true;
+}
+
 function isBetter({ sad }: Namespace, slot: number, than: number): boolean {
   if (sad.isDying(slot) !== sad.isDying(than)) return !sad.isDying(slot);
-  const time = (s: number): bigint => sad.view.getBigUint64(4 * (sad.row(s) + Row.ADD_TIME), little);
-  return time(slot) > time(than);
+  return !atLeast64(sad.words, sad.row(than) + Row.ADD_TIME, sad.row(slot) + Row.ADD_TIME);
 }
 
 /** Asks the key managers for an SA, unless it is being asked for already or nobody would hear it. */
 function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): void {
   const { host, sad } = ns;
   const { templates } = policy;
-  const view = new DataView(templates.buffer, templates.byteOffset);
-  const { daddr, saddr, family } = ends(policy, at, flow);
-  const reqid = view.getUint32(at + Tmpl.REQID, little);
+  setEnds(policy, at, flow);
+  const { family } = ends;
+  const reqid = wordAt(templates, at + Tmpl.REQID);
+  const daddr = ends8.slice(4 * DADDR, 4 * DADDR + 16);
+  const saddr = ends8.slice(4 * SADDR, 4 * SADDR + 16);
   const facts = {
     family,
     mode: templates[at + Tmpl.MODE] as number,
@@ -236,27 +247,32 @@ function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): void
   if (host.listeners[XfrmGroup.ACQUIRE] === 0) return;
   host.acquireSeq = (host.acquireSeq + 1) >>> 0 || 1;
   const slot = newLarval(ns, { ...facts, seq: host.acquireSeq });
-  selectFlow(ns, slot, flow);
+  sad.setSelector(slot, selectorOf(flow));
+  if (host.profile.saDir) {
+    sad.setDir(slot, SaDir.OUT);
+    showLarval(ns, slot);
+  }
   sendAcquire(ns, slot, policy, at);
   insertLarval(ns, slot);
 }
 
 /** The selector of an SA that a packet has asked for: this flow alone. */
-function selectFlow({ sad }: Namespace, slot: number, flow: Flow): void {
-  const base = 4 * sad.row(slot);
+function selectorOf(flow: Flow): Uint8Array {
+  const selector = new Uint8Array(Sel.SIZE);
+  const view = new DataView(selector.buffer);
   const length = flow.family === 2 ? 4 : 16;
-  sad.bytes.fill(0, base, base + Sel.SIZE);
-  sad.bytes.set(flow.daddr.subarray(0, length), base + Sel.DADDR);
-  sad.bytes.set(flow.saddr.subarray(0, length), base + Sel.SADDR);
-  sad.view.setUint16(base + Sel.DPORT, flow.dport);
-  sad.view.setUint16(base + Sel.DPORT_MASK, 0xffff);
-  sad.view.setUint16(base + Sel.SPORT, flow.sport);
-  sad.view.setUint16(base + Sel.SPORT_MASK, 0xffff);
-  sad.view.setUint16(base + Sel.FAMILY, flow.family, little);
-  sad.bytes[base + Sel.PREFIX_D] = 8 * length;
-  sad.bytes[base + Sel.PREFIX_S] = 8 * length;
-  sad.bytes[base + Sel.PROTO] = flow.proto;
-  sad.view.setUint32(base + Sel.IFINDEX, flow.ifindex ?? 0, little);
+  selector.set(flow.daddr.subarray(0, length), Sel.DADDR);
+  selector.set(flow.saddr.subarray(0, length), Sel.SADDR);
+  view.setUint16(Sel.DPORT, flow.dport);
+  view.setUint16(Sel.DPORT_MASK, 0xffff);
+  view.setUint16(Sel.SPORT, flow.sport);
+  view.setUint16(Sel.SPORT_MASK, 0xffff);
+  view.setUint16(Sel.FAMILY, flow.family, little);
+  selector[Sel.PREFIX_D] = 8 * length;
+  selector[Sel.PREFIX_S] = 8 * length;
+  selector[Sel.PROTO] = flow.proto;
+  view.setUint32(Sel.IFINDEX, flow.ifindex ?? 0, little);
+  return selector;
 }
 
 /** Byte offsets in xfrm_user_acquire. */
@@ -270,7 +286,7 @@ function sendAcquire(ns: Namespace, slot: number, policy: Policy, at: number): v
   const to = writer.reset().begin(XfrmMsg.ACQUIRE, 0, 0, 0, Acq.SIZE);
   writer.bytes.set(from(InfoByte.DADDR, 24), to);
   writer.bytes.set(from(InfoByte.SADDR, 16), to + Acq.SADDR);
-  writer.bytes.set(from(0, Sel.SIZE), to + Acq.SEL);
+  writer.bytes.set(sad.selector(slot), to + Acq.SEL);
   writer.bytes.set(policy.info, to + Acq.POLICY);
   writer.bytes.set(policy.templates.subarray(at + Tmpl.AALGOS, at + Tmpl.AALGOS + 12), to + Acq.AALGOS);
   writer.view.setUint32(to + Acq.SEQ, host.acquireSeq, little);

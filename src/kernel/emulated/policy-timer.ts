@@ -2,6 +2,7 @@ import { hostLittleEndian } from '../../netlink/index.ts';
 import { XfrmGroup, XfrmMsg } from '../../xfrm/index.ts';
 import type { Namespace } from './namespace.ts';
 import { Pol } from './requests/policy-construct.ts';
+import { HIGH, LOW } from './row.ts';
 import type { Policy } from './spd.ts';
 import { Timer } from './timers.ts';
 import { POLICY_INFO, writePolicyExtras } from './write-policy.ts';
@@ -39,9 +40,14 @@ export function deletePolicy(ns: Namespace, policy: Policy): void {
 
 const seconds = ({ view }: Policy, at: number): number => Number(view.getBigInt64(at, little));
 
+function setUint64(view: DataView, at: number, value: number): void {
+  view.setUint32(at + 4 * LOW, value % 0x1_0000_0000, little);
+  view.setUint32(at + 4 * HIGH, Math.floor(value / 0x1_0000_0000), little);
+}
+
 /** A packet has met the policy. */
 export function touchPolicy(ns: Namespace, policy: Policy): void {
-  policy.view.setBigUint64(Pol.USE_TIME, BigInt(ns.host.seconds()), little);
+  setUint64(policy.view, Pol.USE_TIME, ns.host.seconds());
 }
 
 /** Starts the timer of a policy that has a limit in time: its first run comes after one second. */

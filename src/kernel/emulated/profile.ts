@@ -12,6 +12,8 @@ export interface ProfileOptions {
   readonly pad64?: boolean;
   /** More than one CPU: work that a request leaves to a kernel thread is done a moment after it, not before it returns. */
   readonly smp?: boolean;
+  /** How many CPUs there can be: XFRMA_SA_PCPU is a number below it. */
+  readonly cpus?: number;
   /** Speaks the first published `xfrm_aevent_id` of 28 bytes, {sa_id, flags}. No Linux release does. */
   readonly firstAeventLayout?: boolean;
 }
@@ -21,6 +23,7 @@ export interface Profile {
   readonly hz: number;
   readonly pad64: boolean;
   readonly smp: boolean;
+  readonly cpus: number;
   readonly firstAeventLayout: boolean;
   /** The highest attribute type that is known; those above it are skipped. */
   readonly attributeMax: number;
@@ -32,6 +35,10 @@ export interface Profile {
   readonly saDir: boolean;
   /** An end of dump with an error carries all of the extended acknowledgement, not the text alone. */
   readonly doneWithOffset: boolean;
+  /** ESP in UDP in the form that came before RFC 3948 (UDP_ENCAP_ESPINUDP_NON_IKE). */
+  readonly nonIkeEncap: boolean;
+  /** MIGRATE looks its policy up as a packet would; before, by the selector alone. */
+  readonly migrateByFlow: boolean;
   /** Small datagrams come from a cache of their own, which charges them more (6.3). */
   readonly smallHead: boolean;
   /** ALLOCSPI gives an SPI out once per protocol, whatever the address. */
@@ -46,6 +53,8 @@ const since = {
   lastUsed: [6, 2],
   saDir: [6, 10],
   doneWithOffset: [6, 12],
+  nonIkeEncapGone: [6, 12],
+  migrateByFlow: [6, 12],
   smallHead: [6, 3],
 } as const;
 
@@ -79,7 +88,7 @@ const attributeMaxSince: readonly (readonly [release: readonly number[], highest
 
 /** @throws RangeError for a release or tick rate that no kernel has */
 export function profile(options: ProfileOptions = {}): Profile {
-  const { release = '6.1.192', hz = 250, pad64 = false, smp = true, firstAeventLayout = false } = options;
+  const { release = '6.1.192', hz = 250, pad64 = false, smp = true, cpus = 1, firstAeventLayout = false } = options;
   if (!Number.isInteger(hz) || hz < 1 || hz > 10_000) throw new RangeError(`hz ${hz}: a tick rate is 1 to 10000`);
   const version = versionOf(release);
   const from = (wanted: readonly number[]): boolean => {
@@ -96,12 +105,15 @@ export function profile(options: ProfileOptions = {}): Profile {
     hz,
     pad64,
     smp,
+    cpus,
     firstAeventLayout,
     attributeMax: attributeMaxSince.find(([wanted]) => from(wanted))?.[1] ?? 32,
     moreStrings: from(since.moreStrings),
     lastUsed: from(since.lastUsed),
     saDir: from(since.saDir),
     doneWithOffset: from(since.doneWithOffset),
+    nonIkeEncap: !from(since.nonIkeEncapGone),
+    migrateByFlow: from(since.migrateByFlow),
     smallHead: from(since.smallHead),
     spiOnce: spiOnceSince.some((wanted) => (wanted.length === 3 ? inSeries(wanted) : from(wanted))),
     spiZero: inSeries(spiOnceSince[0]),

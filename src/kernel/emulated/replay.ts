@@ -14,6 +14,9 @@ export const Legacy = { OSEQ: 0, SEQ: 1, BITMAP: 2, WORDS: 3 } as const;
 /** Words of xfrm_replay_state_esn; the bitmap follows. */
 export const Esn = { BMP_LEN: 0, OSEQ: 1, SEQ: 2, OSEQ_HI: 3, SEQ_HI: 4, WINDOW: 5, BMP: 6 } as const;
 
+/** What of either state was last notified; the bitmap follows, of legacy mode its one word comes at once. */
+export const Sent = { OSEQ: 0, SEQ: 1, LEGACY_BITMAP: 2, OSEQ_HI: 2, SEQ_HI: 3, BMP: 4 } as const;
+
 /** What a check says of a sequence number. */
 export const Check = {
   ACCEPT: 0,
@@ -26,8 +29,24 @@ export const Check = {
 } as const;
 export type Check = (typeof Check)[keyof typeof Check];
 
+/** How an SA's state is kept and read (XFRM_REPLAY_MODE_*). */
+export const ReplayMode = { LEGACY: 0, BMP: 1, ESN: 2 } as const;
+export type ReplayMode = (typeof ReplayMode)[keyof typeof ReplayMode];
+
 type Words = Uint32Array;
 const word = (words: Words, at: number): number => words[at] as number;
+
+/** Whether a number may come in (xfrm_replay_check). `window` is that of legacy mode; the others have theirs in the state. */
+export function replayCheck(mode: ReplayMode, words: Words, at: number, window: number, seq: number): Check {
+  if (mode === ReplayMode.LEGACY) return legacyCheck(words, at, window, seq);
+  return mode === ReplayMode.ESN ? esnCheck(words, at, seq) : bitmapCheck(words, at, seq);
+}
+
+/** Notes an accepted number (xfrm_replay_advance). False: there is no window, nothing is kept. */
+export function replayAdvance(mode: ReplayMode, words: Words, at: number, window: number, seq: number): boolean {
+  if (mode === ReplayMode.LEGACY) return legacyAdvance(words, at, window, seq);
+  return mode === ReplayMode.ESN ? esnAdvance(words, at, seq) : bitmapAdvance(words, at, seq);
+}
 
 export function legacyCheck(words: Words, at: number, window: number, seq: number): Check {
   if (window === 0) return Check.ACCEPT;
@@ -39,7 +58,6 @@ export function legacyCheck(words: Words, at: number, window: number, seq: numbe
   return (word(words, at + Legacy.BITMAP) >>> diff) & 1 ? Check.REPLAY : Check.ACCEPT;
 }
 
-/** Notes an accepted number. False: there is no window, nothing is kept. */
 export function legacyAdvance(words: Words, at: number, window: number, seq: number): boolean {
   if (window === 0) return false;
   const top = word(words, at + Legacy.SEQ);
@@ -75,7 +93,7 @@ function ringForward(esn: Words, at: number, diff: number): void {
   const position = ringPosition(word(esn, at + Esn.SEQ), window);
   if (diff < window) {
     for (let i = 1; i < diff; i++) {
-      const bit = (position + i) % window;
+      const bit = position + i < window ? position + i : position + i - window;
       const place = at + Esn.BMP + (bit >>> 5);
       esn[place] = word(esn, place) & ~(1 << (bit & 31));
     }
@@ -83,7 +101,8 @@ function ringForward(esn: Words, at: number, diff: number): void {
     const last = (window - 1) >>> 5;
     for (let i = 0; i <= last; i++) esn[at + Esn.BMP + i] = 0;
   }
-  setBit(esn, at, ((position + diff) >>> 0) % window);
+  // A jump over all of the ring may wrap the sum, as in the kernel.
+  setBit(esn, at, diff < window - position ? position + diff : ((position + diff) >>> 0) % window);
 }
 
 /** Bitmap mode: an array of xfrm_replay_state_esn without extended sequence numbers. */

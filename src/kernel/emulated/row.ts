@@ -1,13 +1,21 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
 
 /**
- * One SA is one row of 32-bit words, in the order of the host like all of netlink. A row starts with the xfrm_usersa_info that is shown to
- * user space, kept as it was sent (its padding and the unused words of IPv4 addresses come back verbatim), limits and counters included;
- * behind it stands what is never shown as a structure. Offsets are in words unless they say bytes.
+ * One SA is one row of 32-bit words, in the order of the host like all of netlink. Most of it is the xfrm_usersa_info that is shown to user
+ * space, kept as it was sent (its padding and the unused words of IPv4 addresses come back verbatim), limits and counters included; where
+ * that structure has its selector, the row has what every packet needs. Offsets are in words unless they say bytes.
  */
 export const Row = {
-  SEL: 0,
-  /** xfrm_id: address, SPI (network order), protocol. */
+  /** The live replay state: xfrm_replay_state, or xfrm_replay_state_esn with a bitmap of up to REPLAY_BITMAP_WORDS. */
+  REPLAY: 0,
+  /** Where a longer xfrm_replay_state_esn is, in words of the arena; or one of `EsnAt`. */
+  ESN_AT: 10,
+  STATE: 11,
+  /** Bits of `RowBit`. */
+  BITS: 12,
+  /** Chains: slot + 1, or 0 at the end. */
+  NEXT_SPI: 13,
+  /** From here to INFO_WORDS the words of xfrm_usersa_info. xfrm_id: address, SPI (network order), protocol. */
   DADDR: 14,
   SPI: 18,
   SADDR: 20,
@@ -32,50 +40,49 @@ export const Row = {
   STATS_INTEGRITY: 50,
   ACQ_SEQ: 51,
   REQID: 52,
-  /** 56 words are xfrm_usersa_info. */
   INFO_WORDS: 56,
 
-  /** xfrm_replay_state: live, and as last notified. */
-  REPLAY: 56,
-  SENT: 59,
-  MAXDIFF: 62,
+  MARK: 56,
+  MARK_MASK: 57,
+  MAXDIFF: 58,
   /** Jiffies. */
-  MAXAGE: 63,
-  STATE: 64,
-  /** Bits of `RowBit`. */
-  BITS: 65,
-  MARK: 66,
-  MARK_MASK: 67,
-  IF_ID: 68,
-  /** Seconds, XFRMA_MTIMER_THRESH. */
-  MAPPING_MAXAGE: 70,
-  /** Seconds of the last MAPPING event, and the port that it showed. */
-  MAPPING_TIME: 71,
-  MAPPING_PORT: 72,
+  MAXAGE: 59,
   /** Seconds of the last packet. */
-  LASTUSED: 73,
+  LASTUSED: 60,
+  /** What of the replay state was last notified, in the order of `Sent`. */
+  SENT: 61,
+  IF_ID: 69,
+  /** The selector: where, in words of the arena. */
+  SELECTOR_AT: 70,
+  /** The encoded attributes: where, in words of the arena; 0: none. */
+  ATTRIBUTES_AT: 71,
+  /** Of XFRMA_ENCAP the type, in the upper half, and the source port. */
+  ENCAP: 72,
+  /** Seconds, XFRMA_MTIMER_THRESH. */
+  MAPPING_MAXAGE: 73,
+  /** Seconds of the last MAPPING event, and the port that it showed. */
+  MAPPING_TIME: 74,
+  MAPPING_PORT: 75,
   /** Remaining seconds of soft_add when the lifetime timer last ran; for jumps of the clock. */
-  SAVED_SOFT: 74,
-  /** The encoded attributes: where, where their body and their tail start (in words), how many bytes. */
-  ATTRIBUTES_AT: 75,
-  ATTRIBUTES_ENDS: 76,
-  ATTRIBUTES_SIZE: 69,
+  SAVED_SOFT: 76,
   /** Chains: slot + 1, or 0 at the end. */
-  NEXT_SPI: 77,
-  NEXT_DST: 78,
-  NEXT_ALL: 79,
-  PREVIOUS_ALL: 80,
-  /** Where the replay state with a bitmap is, in words of the arena; 0: legacy mode. */
-  ESN_AT: 81,
-  WORDS: 82,
+  NEXT_DST: 77,
+  NEXT_ALL: 78,
+  PREVIOUS_ALL: 79,
+  WORDS: 80,
 } as const;
 
-/** Byte offsets in xfrm_usersa_info. */
+/** Values of Row.ESN_AT that are no place in the arena. */
+export const EsnAt = { LEGACY: 0, ROW: 1 } as const;
+
+/** The longest bitmap that fits into a row: 128 packets. */
+export const REPLAY_BITMAP_WORDS = 4;
+
+/** Byte offsets in xfrm_usersa_info; from DADDR on they are those in a row. */
 export const InfoByte = {
   SEL_FAMILY: 40,
   SEL_PREFIX_D: 42,
   SEL_PREFIX_S: 43,
-  SEL_PROTO: 44,
   DADDR: 56,
   SPI: 72,
   PROTO: 76,

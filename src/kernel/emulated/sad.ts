@@ -1,10 +1,12 @@
+import { SaFlag } from '../../xfrm/index.ts';
 import { ByteArena } from './arena.ts';
-import { HIGH, InfoByte, LOW, Row, RowBit, SaState } from './row.ts';
+import { encodedAttribute, pack, packedMax, unpack } from './encoded.ts';
+import { addressBucket } from './kernel-hash.ts';
+import { Esn, Legacy, ReplayMode } from './replay.ts';
+import { EsnAt, HIGH, InfoByte, LOW, REPLAY_BITMAP_WORDS, Row, RowBit, SaState } from './row.ts';
+import { Sel } from './selector.ts';
 
-/**
- * Encoded attributes as NEWSA shows them: those before LASTUSED, those from the algorithms to SET_MARK_MASK, those behind MTIMER_THRESH.
- * Views of the database's memory, good until it changes.
- */
+/** Encoded attributes as NEWSA shows them: those before LASTUSED, those from the algorithms to SET_MARK_MASK, those behind MTIMER_THRESH. */
 export interface SaAttributes {
   readonly head: Uint8Array;
   readonly body: Uint8Array;
@@ -12,7 +14,14 @@ export interface SaAttributes {
 }
 
 const ROWS_FIRST = 8;
-const ESN_HEAD_WORDS = 6;
+const ENCAP = 4;
+/** The last family with a selector of its own that all SAs share which select nothing else. */
+const SHARED_FAMILY_MAX = 10;
+/** More than a datagram can bring, an authentication algorithm counted twice. */
+const ATTRIBUTES_WORDS_MAX = 1 << 16;
+const attributesPlain = new Uint32Array(ATTRIBUTES_WORDS_MAX);
+const attributesBytes = new Uint8Array(attributesPlain.buffer);
+const attributesPacked = new Uint32Array(packedMax(attributesPlain.length));
 /** How much larger the rows get when they are full. */
 const GROWTH = 1.125;
 const BUCKETS_FIRST = 16;
@@ -33,19 +42,22 @@ export class Sad {
   view: DataView<ArrayBuffer> = new DataView(this.words.buffer);
   /** SAs there are. */
   count = 0;
-  /** Buckets as GETSADINFO tells: they double when there are more SAs than buckets. */
+  /** Buckets as GETSADINFO tells: they double when there are as many SAs and a new one meets another in its bucket. */
   hashSize = 8;
   /** Larval SAs: few, and searched by more than one key. */
   readonly larval = new Set<number>();
   readonly cursors = new Set<SadCursor>();
   /** Who keeps something of an SA under its slot: called when the SA has changed or is gone. */
   readonly watchers = new Set<(slot: number) => void>();
-  /** What is of variable length: encoded attributes, replay states with a bitmap. */
+  /** What is of variable length: encoded attributes, long replay states, selectors that select something. */
   readonly arena = new ByteArena();
+  /** By family: the place of the selector that takes in all of that family. */
+  readonly #sharedSelectors = new Map<number, number>();
   readonly #free: number[] = [];
   #used = 0;
   #newest = 0;
-  #bySpi = new Int32Array(BUCKETS_FIRST);
+  /** Twice as many buckets as the other has: each packet in looks here, and another SA in its bucket is a cache line for nothing. */
+  #bySpi = new Int32Array(2 * BUCKETS_FIRST);
   #byDst = new Int32Array(BUCKETS_FIRST);
 
   /** The word where the row of `slot` starts. */
@@ -53,65 +65,133 @@ export class Sad {
     return slot * Row.WORDS;
   }
 
-  /**
-   * Where in the arena's words an SA has its xfrm_replay_state_esn, behind it the one that was last notified; 0: legacy mode, the counters
-   * stand in the row.
-   */
-  esnAt(slot: number): number {
-    return this.words[slot * Row.WORDS + Row.ESN_AT] as number;
+  /** Whether an SA has an xfrm_replay_state_esn; else an xfrm_replay_state. */
+  hasBitmap(slot: number): boolean {
+    return this.words[slot * Row.WORDS + Row.ESN_AT] !== EsnAt.LEGACY;
   }
 
-  /** Words of one of the two. */
-  esnWords(slot: number): number {
-    const at = this.esnAt(slot);
-    return at === 0 ? 0 : ESN_HEAD_WORDS + (this.arena.words[at] as number);
+  replayMode(slot: number): ReplayMode {
+    if (!this.hasBitmap(slot)) return ReplayMode.LEGACY;
+    return (this.flags(slot) & SaFlag.ESN) !== 0 ? ReplayMode.ESN : ReplayMode.BMP;
   }
 
-  /** Makes room for a replay state with a bitmap of so many words, all of them zero; returns where it is. */
-  makeEsn(slot: number, bmpLen: number): number {
-    const words = ESN_HEAD_WORDS + bmpLen;
-    const at = this.arena.take(8 * words) / 4;
-    this.arena.words.fill(0, at, at + 2 * words);
+  /** The array in which an SA has its replay state. */
+  replayWords(slot: number): Uint32Array<ArrayBuffer> {
+    return (this.words[slot * Row.WORDS + Row.ESN_AT] as number) <= EsnAt.ROW ? this.words : this.arena.words;
+  }
+
+  /** Where in that array it is. */
+  replayAt(slot: number): number {
+    const at = this.words[slot * Row.WORDS + Row.ESN_AT] as number;
+    return at <= EsnAt.ROW ? slot * Row.WORDS + Row.REPLAY : at;
+  }
+
+  /** How many words of it there are. */
+  replayLength(slot: number): number {
+    return this.hasBitmap(slot)
+      ? Esn.BMP + (this.replayWords(slot)[this.replayAt(slot) + Esn.BMP_LEN] as number)
+      : Legacy.WORDS;
+  }
+
+  /** Where in that array what was last notified of it is. */
+  sentAt(slot: number): number {
+    const at = this.words[slot * Row.WORDS + Row.ESN_AT] as number;
+    return at <= EsnAt.ROW ? slot * Row.WORDS + Row.SENT : at + this.replayLength(slot);
+  }
+
+  /** Gives an SA an xfrm_replay_state_esn with a bitmap of so many words, all of them zero. */
+  makeEsn(slot: number, bmpLen: number): void {
+    const row = slot * Row.WORDS;
+    if (bmpLen <= REPLAY_BITMAP_WORDS) {
+      this.words[row + Row.ESN_AT] = EsnAt.ROW;
+      this.words[row + Row.REPLAY] = bmpLen;
+      return;
+    }
+    const bytes = 8 * (Esn.BMP + bmpLen);
+    const at = this.arena.take(bytes) / 4;
+    this.arena.words.fill(0, at, at + bytes / 4);
     this.arena.words[at] = bmpLen;
-    this.words[slot * Row.WORDS + Row.ESN_AT] = at;
-    return at;
+    this.words[row + Row.ESN_AT] = at;
   }
 
   #giveEsn(slot: number): void {
-    const at = this.esnAt(slot);
-    if (at !== 0) this.arena.give(4 * at, 8 * this.esnWords(slot));
+    const at = this.words[slot * Row.WORDS + Row.ESN_AT] as number;
+    if (at > EsnAt.ROW) this.arena.give(4 * at, 8 * this.replayLength(slot));
   }
 
+  /** Where in the arena's bytes an SA has its xfrm_selector. */
+  selectorAt(slot: number): number {
+    return 4 * (this.words[slot * Row.WORDS + Row.SELECTOR_AT] as number);
+  }
+
+  selector(slot: number): Uint8Array {
+    const at = this.selectorAt(slot);
+    return this.arena.bytes.subarray(at, at + Sel.SIZE);
+  }
+
+  /** Keeps a copy of an xfrm_selector in place of the one before. Those that select nothing but a family are one for all SAs. */
+  setSelector(slot: number, selector: Uint8Array): void {
+    const family = sharedFamily(selector);
+    let at = this.#sharedSelectors.get(family);
+    if (at === undefined) {
+      const copy = selector.slice();
+      at = this.arena.take(Sel.SIZE) / 4;
+      this.arena.bytes.set(copy, 4 * at);
+      if (family !== NO_FAMILY) this.#sharedSelectors.set(family, at);
+    }
+    this.#giveSelector(slot);
+    this.words[slot * Row.WORDS + Row.SELECTOR_AT] = at;
+  }
+
+  #giveSelector(slot: number): void {
+    const at = this.selectorAt(slot);
+    if (at === 0 || sharedFamily(this.selector(slot)) !== NO_FAMILY) return;
+    this.arena.give(at, Sel.SIZE);
+  }
+
+  /** A copy of the attributes. */
   attributes(slot: number): SaAttributes {
-    const row = slot * Row.WORDS;
-    const { words } = this;
-    const { bytes } = this.arena;
-    const head = words[row + Row.ATTRIBUTES_AT] as number;
-    const body = head + ((words[row + Row.ATTRIBUTES_ENDS] as number) & 0xff) * 4;
-    const tail = head + ((words[row + Row.ATTRIBUTES_ENDS] as number) >>> 8) * 4;
-    const end = head + (words[row + Row.ATTRIBUTES_SIZE] as number);
-    return { head: bytes.subarray(head, body), body: bytes.subarray(body, tail), tail: bytes.subarray(tail, end) };
+    const at = this.words[slot * Row.WORDS + Row.ATTRIBUTES_AT] as number;
+    if (at === 0) return { head: new Uint8Array(0), body: new Uint8Array(0), tail: new Uint8Array(0) };
+    const lengths = this.arena.words[at + 1] as number;
+    const head = lengths & 0xff;
+    const body = head + (lengths >>> 16);
+    const tail = body + ((lengths >>> 8) & 0xff);
+    const words = new Uint32Array(tail);
+    unpack(this.arena.words, at + 2, words, tail);
+    const part = (from: number, to: number): Uint8Array => new Uint8Array(words.buffer, 4 * from, 4 * (to - from));
+    return { head: part(0, head), body: part(head, body), tail: part(body, tail) };
   }
 
-  /** Keeps a copy of the attributes in place of those before. */
+  /** Keeps a copy of the attributes in place of those before: how long, how long their parts are, then their words as `pack` leaves them. */
   setAttributes(slot: number, { head, body, tail }: SaAttributes): void {
     const row = slot * Row.WORDS;
-    const size = head.length + body.length + tail.length;
-    const at = size === 0 ? 0 : this.arena.take(size);
-    const { bytes } = this.arena;
-    bytes.set(head, at);
-    bytes.set(body, at + head.length);
-    bytes.set(tail, at + head.length + body.length);
-    this.#giveAttributes(row);
+    attributesBytes.set(head);
+    attributesBytes.set(body, head.length);
+    attributesBytes.set(tail, head.length + body.length);
+    const length = (head.length + body.length + tail.length) / 4;
+    this.#giveAttributes(slot);
+    const encap = encodedAttribute(body, ENCAP);
+    this.setBit(slot, RowBit.ENCAP, encap >= 0);
+    this.words[row + Row.ENCAP] = encap < 0 ? 0 : encapWord(body, encap);
+    if (length === 0) return;
+    const packed = pack(attributesPlain, length, attributesPacked);
+    const at = this.arena.take(4 * (2 + packed)) / 4;
+    const { words } = this.arena;
+    words[at] = packed;
+    words[at + 1] = (head.length / 4) | ((tail.length / 4) << 8) | ((body.length / 4) << 16);
+    words.set(attributesPacked.subarray(0, packed), at + 2);
+    // Keys are to be in one place.
+    attributesPlain.fill(0, 0, length);
+    attributesPacked.fill(0, 0, packed);
     this.words[row + Row.ATTRIBUTES_AT] = at;
-    this.words[row + Row.ATTRIBUTES_ENDS] = (head.length / 4) | (((head.length + body.length) / 4) << 8);
-    this.words[row + Row.ATTRIBUTES_SIZE] = size;
   }
 
-  #giveAttributes(row: number): void {
-    const size = this.words[row + Row.ATTRIBUTES_SIZE] as number;
-    if (size !== 0) this.arena.give(this.words[row + Row.ATTRIBUTES_AT] as number, size);
-    this.words[row + Row.ATTRIBUTES_SIZE] = 0;
+  #giveAttributes(slot: number): void {
+    const row = slot * Row.WORDS;
+    const at = this.words[row + Row.ATTRIBUTES_AT] as number;
+    if (at !== 0) this.arena.give(4 * at, 4 * (2 + (this.arena.words[at] as number)));
+    this.words[row + Row.ATTRIBUTES_AT] = 0;
   }
 
   dir(slot: number): number {
@@ -171,6 +251,25 @@ export class Sad {
     return slot;
   }
 
+  /** A row that is in no table yet, and all else of `slot`. */
+  clone(slot: number): number {
+    const clone = this.allocate();
+    const [from, to] = [slot * Row.WORDS, clone * Row.WORDS];
+    this.words.copyWithin(to, from, from + Row.WORDS);
+    for (const link of [Row.NEXT_SPI, Row.NEXT_DST, Row.NEXT_ALL, Row.PREVIOUS_ALL]) this.words[to + link] = 0;
+    // What stands outside the row is copied, not shared.
+    this.words[to + Row.ATTRIBUTES_AT] = 0;
+    this.words[to + Row.SELECTOR_AT] = 0;
+    this.setAttributes(clone, this.attributes(slot));
+    this.setSelector(clone, this.selector(slot));
+    const at = this.words[from + Row.ESN_AT] as number;
+    if (at > EsnAt.ROW) {
+      this.makeEsn(clone, this.arena.words[at] as number);
+      this.arena.words.copyWithin(this.replayAt(clone), at, at + 2 * this.replayLength(slot));
+    }
+    return clone;
+  }
+
   /** Something of an SA has changed that its packets depend on, or it is gone. */
   changed(slot: number): void {
     for (const watcher of this.watchers) watcher(slot);
@@ -179,7 +278,8 @@ export class Sad {
   /** Gives back a row that is in no table. */
   release(slot: number): void {
     this.changed(slot);
-    this.#giveAttributes(slot * Row.WORDS);
+    this.#giveAttributes(slot);
+    this.#giveSelector(slot);
     this.#giveEsn(slot);
     this.words[slot * Row.WORDS + Row.STATE] = SaState.DEAD;
     this.#free.push(slot);
@@ -194,9 +294,9 @@ export class Sad {
     if (this.#newest !== 0) words[(this.#newest - 1) * Row.WORDS + Row.PREVIOUS_ALL] = slot + 1;
     this.#newest = slot + 1;
     this.count++;
-    if (this.count > this.#bySpi.length) this.#rehash();
-    else this.#link(slot);
-    if (this.count > this.hashSize) this.hashSize *= 2;
+    this.#link(slot);
+    if (this.count > this.#byDst.length) this.#rehash();
+    if (this.count >= this.hashSize && this.#collides(slot)) this.#growAsTheKernel();
     if (words[row + Row.STATE] === SaState.ACQ) this.larval.add(slot);
   }
 
@@ -290,9 +390,12 @@ export class Sad {
     return false;
   }
 
-  /** The first SA of a chain of outbound candidates; `nextCandidate` goes on. Candidates may differ in everything. */
-  firstCandidate(d0: number, s0: number, reqid: number, family: number): number {
-    return (this.#byDst[dstHash(d0, s0, reqid, family) & (this.#byDst.length - 1)] as number) - 1;
+  /**
+   * The first SA of a chain of outbound candidates; `nextCandidate` goes on. Candidates may differ in everything. `daddr` and `saddr` are
+   * where addresses stand in `words`, as rows keep them.
+   */
+  firstCandidate(words: Uint32Array, daddr: number, saddr: number, reqid: number, family: number): number {
+    return (this.#byDst[dstHash(words, daddr, saddr, reqid, family) & (this.#byDst.length - 1)] as number) - 1;
   }
 
   nextCandidate(slot: number): number {
@@ -316,12 +419,8 @@ export class Sad {
   #dstBucket(row: number): number {
     const { words } = this;
     const family = this.bytes[4 * row + InfoByte.FAMILY + HIGH_BYTE] as number;
-    const hash = dstHash(
-      words[row + Row.DADDR] as number,
-      words[row + Row.SADDR] as number,
-      words[row + Row.REQID] as number,
-      family,
-    );
+    const reqid = words[row + Row.REQID] as number;
+    const hash = dstHash(words, row + Row.DADDR, row + Row.SADDR, reqid, family);
     return hash & (this.#byDst.length - 1);
   }
 
@@ -353,16 +452,74 @@ export class Sad {
     }
   }
 
-  /** Doubles the tables. Oldest first, so that the newest stays in front of its chain. */
+  /** Doubles the tables; in each chain the order stays. */
   #rehash(): void {
+    const order = this.#slots(this.#bySpi, Row.NEXT_SPI).reverse();
+    const outbound = this.#slots(this.#byDst, Row.NEXT_DST).reverse();
     this.#bySpi = new Int32Array(2 * this.#bySpi.length);
     this.#byDst = new Int32Array(2 * this.#byDst.length);
-    let oldest = NO_SLOT;
-    for (let slot = this.newest(); slot >= 0; slot = this.older(slot)) oldest = slot;
-    for (let slot = oldest; slot >= 0; slot = (this.words[slot * Row.WORDS + Row.PREVIOUS_ALL] as number) - 1) {
-      this.#link(slot);
-    }
+    for (const slot of order) this.#push(this.#bySpi, this.#spiBucket(slot * Row.WORDS), slot, Row.NEXT_SPI);
+    for (const slot of outbound) this.#push(this.#byDst, this.#dstBucket(slot * Row.WORDS), slot, Row.NEXT_DST);
   }
+
+  /** All slots of a table, chain by chain. */
+  #slots(table: Int32Array, link: number): number[] {
+    const slots: number[] = [];
+    for (const head of table) {
+      for (let next = head; next !== 0; next = this.words[(next - 1) * Row.WORDS + link] as number)
+        slots.push(next - 1);
+    }
+    return slots;
+  }
+
+  #push(table: Int32Array, bucket: number, slot: number, link: number): void {
+    this.words[slot * Row.WORDS + link] = table[bucket] as number;
+    table[bucket] = slot + 1;
+  }
+
+  /** Whether the kernel's table of addresses has another SA in the bucket of this one (xfrm_state.c:xfrm_hash_grow_check). */
+  #collides(slot: number): boolean {
+    const bucket = this.#kernelBucket(slot);
+    for (let other = this.newest(); other >= 0; other = this.older(other)) {
+      if (other !== slot && this.#kernelBucket(other) === bucket) return true;
+    }
+    return false;
+  }
+
+  #kernelBucket(slot: number): number {
+    const base = slot * Row.WORDS * 4;
+    const reqid = this.words[slot * Row.WORDS + Row.REQID] as number;
+    const { DADDR, SADDR } = InfoByte;
+    return addressBucket(this.view, base + DADDR, base + SADDR, reqid, this.family(slot), this.hashSize);
+  }
+
+  /** The kernel moves chains from their front to the front of new ones: of several SAs with one identity the oldest is first then. */
+  #growAsTheKernel(): void {
+    this.hashSize *= 2;
+    const order = this.#slots(this.#bySpi, Row.NEXT_SPI);
+    const outbound = this.#slots(this.#byDst, Row.NEXT_DST);
+    this.#bySpi.fill(0);
+    this.#byDst.fill(0);
+    for (const slot of order) this.#push(this.#bySpi, this.#spiBucket(slot * Row.WORDS), slot, Row.NEXT_SPI);
+    for (const slot of outbound) this.#push(this.#byDst, this.#dstBucket(slot * Row.WORDS), slot, Row.NEXT_DST);
+  }
+}
+
+const NO_FAMILY = -1;
+
+/** The family of a selector that says nothing else; NO_FAMILY of others. */
+function sharedFamily(selector: Uint8Array): number {
+  const family = selector[Sel.FAMILY + HIGH_BYTE] as number;
+  if (family > SHARED_FAMILY_MAX) return NO_FAMILY;
+  for (let i = 0; i < Sel.SIZE; i++) {
+    if (selector[i] !== 0 && i !== Sel.FAMILY + HIGH_BYTE) return NO_FAMILY;
+  }
+  return family;
+}
+
+function encapWord(body: Uint8Array, at: number): number {
+  const type = body[at + HIGH_BYTE] as number;
+  return (type << 16) | ((body[at + 2] as number) << 8) | (body[at + 3] as number);
 }
 
 const HIGH_BYTE = HIGH === 1 ? 0 : 1;
@@ -371,8 +528,15 @@ function spiHash(spi: number, proto: number): number {
   return mix(spi ^ proto);
 }
 
-function dstHash(d0: number, s0: number, reqid: number, family: number): number {
-  return mix(d0 ^ Math.imul(s0, 0x9e37_79b1) ^ Math.imul(reqid, 0x85eb_ca6b) ^ family);
+function dstHash(words: Uint32Array, daddr: number, saddr: number, reqid: number, family: number): number {
+  let h = Math.imul(reqid, 0x85eb_ca6b) ^ family;
+  // The other words of an IPv4 address may hold anything.
+  const count = family === 2 ? 1 : 4;
+  for (let i = 0; i < count; i++) {
+    h = Math.imul(h ^ (words[daddr + i] as number), 0x9e37_79b1);
+    h = Math.imul(h ^ (h >>> 15) ^ (words[saddr + i] as number), 0xc2b2_ae35);
+  }
+  return mix(h);
 }
 
 function mix(word: number): number {

@@ -1,3 +1,4 @@
+import { hostLittleEndian } from '../../netlink/index.ts';
 import { AddressFamily } from '../../xfrm/index.ts';
 
 /** Matching packets with xfrm_selector (xfrm_policy.c:xfrm_selector_match). */
@@ -11,7 +12,7 @@ export interface Flow {
   readonly proto: number;
   readonly sport: number;
   readonly dport: number;
-  /** The interface it leaves by; 0: not known. */
+  /** The interface it leaves by, of inbound ones the loopback (1); 0: not known, as with IPv6 that goes out. */
   readonly ifindex?: number;
 }
 
@@ -40,15 +41,36 @@ export function prefixMatches(a: Uint8Array, aAt: number, b: Uint8Array, bAt: nu
   return (((a[aAt + whole] as number) ^ (b[bAt + whole] as number)) & mask) === 0;
 }
 
+/** A 32-bit word in the order of the host. */
+export const wordAt: (bytes: Uint8Array, at: number) => number = hostLittleEndian
+  ? (bytes, at) =>
+      (byte(bytes, at) | (byte(bytes, at + 1) << 8) | (byte(bytes, at + 2) << 16) | (byte(bytes, at + 3) << 24)) >>> 0
+  : (bytes, at) => (netHalfAt(bytes, at) * 0x1_0000 + netHalfAt(bytes, at + 2)) >>> 0;
+
+/** A 16-bit number in the order of the host. */
+export const halfAt: (bytes: Uint8Array, at: number) => number = hostLittleEndian
+  ? (bytes, at) => byte(bytes, at) | (byte(bytes, at + 1) << 8)
+  : (bytes, at) => netHalfAt(bytes, at);
+
+/** A 16-bit number in network order: ports. */
+export const netHalfAt = (bytes: Uint8Array, at: number): number => (byte(bytes, at) << 8) | byte(bytes, at + 1);
+
+const byte = (bytes: Uint8Array, at: number): number => bytes[at] as number;
+
+/** Bits of an address. */
+export const addressBits = (family: number): number => (family === AddressFamily.INET ? 32 : 128);
+
 /** Whether the selector at `at` takes in the flow; its family is the caller's affair. */
-export function selectorMatches(view: DataView, bytes: Uint8Array, at: number, flow: Flow): boolean {
-  const proto = view.getUint8(at + Sel.PROTO);
+export function selectorMatches(bytes: Uint8Array, at: number, flow: Flow): boolean {
+  const proto = byte(bytes, at + Sel.PROTO);
   if (proto !== 0 && proto !== flow.proto) return false;
-  if (((flow.dport ^ view.getUint16(at + Sel.DPORT)) & view.getUint16(at + Sel.DPORT_MASK)) !== 0) return false;
-  if (((flow.sport ^ view.getUint16(at + Sel.SPORT)) & view.getUint16(at + Sel.SPORT_MASK)) !== 0) return false;
-  const max = flow.family === AddressFamily.INET ? 32 : 128;
-  const bitsD = Math.min(view.getUint8(at + Sel.PREFIX_D), max);
-  const bitsS = Math.min(view.getUint8(at + Sel.PREFIX_S), max);
+  if (((flow.dport ^ netHalfAt(bytes, at + Sel.DPORT)) & netHalfAt(bytes, at + Sel.DPORT_MASK)) !== 0) return false;
+  if (((flow.sport ^ netHalfAt(bytes, at + Sel.SPORT)) & netHalfAt(bytes, at + Sel.SPORT_MASK)) !== 0) return false;
+  const ifindex = wordAt(bytes, at + Sel.IFINDEX);
+  if (ifindex !== 0 && ifindex !== (flow.ifindex ?? 0)) return false;
+  const max = addressBits(flow.family);
+  const bitsD = Math.min(byte(bytes, at + Sel.PREFIX_D), max);
+  const bitsS = Math.min(byte(bytes, at + Sel.PREFIX_S), max);
   return (
     prefixMatches(bytes, at + Sel.DADDR, flow.daddr, 0, bitsD) &&
     prefixMatches(bytes, at + Sel.SADDR, flow.saddr, 0, bitsS)

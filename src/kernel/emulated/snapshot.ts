@@ -1,8 +1,8 @@
 import { decodeMessage, formatAddress, formatSpi, type JsonObject, messageToJson, XfrmMsg } from '../../xfrm/index.ts';
 import { toRowWord } from './input.ts';
 import type { Namespace } from './namespace.ts';
-import { Esn, Legacy } from './replay.ts';
-import { InfoByte, number64, Row, RowBit, SaState } from './row.ts';
+import { Esn, Legacy, Sent } from './replay.ts';
+import { number64, Row, RowBit, SaState } from './row.ts';
 import type { EmulatedSocket, SocketSnapshot } from './socket.ts';
 import type { Policy } from './spd.ts';
 import { writePolicy } from './write-policy.ts';
@@ -125,32 +125,38 @@ function saSnapshot(ns: Namespace, slot: number, options: SnapshotOptions): SaSn
 type ReplaySnapshot = CounterSnapshot & Pick<SaSnapshot, 'window' | 'seen' | 'notified'>;
 
 function replaySnapshot({ sad }: Namespace, slot: number): ReplaySnapshot {
-  const esn = sad.esnAt(slot);
-  if (esn === 0) {
-    const at = sad.row(slot);
-    const counters = (of: number): CounterSnapshot => ({
-      seq: BigInt(sad.words[at + of + Legacy.SEQ] as number),
-      oseq: BigInt(sad.words[at + of + Legacy.OSEQ] as number),
+  const words = sad.replayWords(slot);
+  const live = sad.replayAt(slot);
+  const sent = sad.sentAt(slot);
+  const word = (at: number): number => words[at] as number;
+  if (!sad.hasBitmap(slot)) {
+    const counters = (seq: number, oseq: number): CounterSnapshot => ({
+      seq: BigInt(word(seq)),
+      oseq: BigInt(word(oseq)),
     });
-    const window = sad.bytes[4 * at + InfoByte.REPLAY_WINDOW] as number;
-    const bitmap = sad.words[at + Row.REPLAY + Legacy.BITMAP] as number;
+    const window = sad.replayWindow(slot);
+    const bitmap = word(live + Legacy.BITMAP);
     const seen = bits(window, (behind) => bitmap >>> behind);
-    return { ...counters(Row.REPLAY), window, seen, notified: counters(Row.SENT) };
+    const notified = counters(sent + Sent.SEQ, sent + Sent.OSEQ);
+    return { ...counters(live + Legacy.SEQ, live + Legacy.OSEQ), window, seen, notified };
   }
-  const { words } = sad.arena;
-  const whole = (hi: number, lo: number): bigint => (BigInt(words[hi] as number) << 32n) | BigInt(words[lo] as number);
-  const counters = (at: number): CounterSnapshot => ({
-    seq: whole(at + Esn.SEQ_HI, at + Esn.SEQ),
-    oseq: whole(at + Esn.OSEQ_HI, at + Esn.OSEQ),
-  });
-  const window = words[esn + Esn.WINDOW] as number;
-  const top = ((words[esn + Esn.SEQ] as number) - 1) >>> 0;
+  const whole = (hi: number, lo: number): bigint => (BigInt(word(hi)) << 32n) | BigInt(word(lo));
+  const now = {
+    seq: whole(live + Esn.SEQ_HI, live + Esn.SEQ),
+    oseq: whole(live + Esn.OSEQ_HI, live + Esn.OSEQ),
+  };
+  const notified = {
+    seq: whole(sent + Sent.SEQ_HI, sent + Sent.SEQ),
+    oseq: whole(sent + Sent.OSEQ_HI, sent + Sent.OSEQ),
+  };
+  const window = word(live + Esn.WINDOW);
+  const top = (word(live + Esn.SEQ) - 1) >>> 0;
   // The bitmap is a ring, and `top` is where the newest number stands in it.
   const seen = bits(window, (behind) => {
     const bit = ((top % window) + window - behind) % window;
-    return (words[esn + Esn.BMP + (bit >>> 5)] as number) >>> (bit & 31);
+    return word(live + Esn.BMP + (bit >>> 5)) >>> (bit & 31);
   });
-  return { ...counters(esn), window, seen, notified: counters(esn + sad.esnWords(slot)) };
+  return { ...now, window, seen, notified };
 }
 
 const bits = (window: number, at: (behind: number) => number): string =>

@@ -1,11 +1,13 @@
+import { encodedAttribute } from './encoded.ts';
 import { findInbound, type InboundFacts, newInboundFacts } from './input.ts';
 import type { Namespace } from './namespace.ts';
-import { encodedAttribute } from './requests/sa-update.ts';
 import { number64, Row } from './row.ts';
 import { NO_SLOT } from './sad.ts';
 
 /** What a data plane or a test may want to know of an SA without asking over netlink. */
 export interface SaUsage {
+  /** Its place in the database, good until that changes. */
+  readonly slot: number;
   readonly bytes: number;
   readonly packets: number;
   readonly mode: number;
@@ -30,6 +32,7 @@ export function saUsage(ns: Namespace, key: SaKey): SaUsage | undefined {
   const word =
     auth < 0 ? 0 : (new Uint32Array(body.slice(auth + TRUNC_BITS, auth + TRUNC_BITS + 4).buffer)[0] as number);
   return {
+    slot,
     bytes: number64(sad.words, row + Row.BYTES),
     packets: number64(sad.words, row + Row.PACKETS),
     mode: sad.mode(slot),

@@ -1,15 +1,14 @@
 import { type Address, IpProto, parseAddress, XfrmMode } from '../../xfrm/index.ts';
 import { KernelError } from '../errors.ts';
 import type { EmulatedNamespace } from './emulated.ts';
-import { type InboundFacts, inboundPolicyAllows, newInboundFacts, toRowWord, Verdict } from './input.ts';
+import { encapType, findInbound, type InboundFacts, newInboundFacts, toRowWord, Verdict } from './input.ts';
 import type { OutboundFacts } from './output.ts';
-import { encodedAttribute } from './requests/sa-update.ts';
-import { Row, RowBit } from './row.ts';
+import { inboundPolicyAllows } from './policy-check.ts';
+import { Row } from './row.ts';
 
 /** A link between two namespaces: what leaves one arrives at the other, sequence number and all. Nothing is lost or changed on it. */
 
 const DIR_IN = 0;
-const ENCAP = 4;
 const UDP_HEADER = 8;
 const IPV4_HEADER = 20;
 const IPV6_HEADER = 40;
@@ -79,8 +78,9 @@ export function carry(from: EmulatedNamespace, to: EmulatedNamespace, packet: Ou
   if (!sent || slot < 0) return { errno, sent, facts: undefined, verdict: undefined, delivered: sent };
   const facts = { ...wireFacts(from, slot, packet), seq, seqHi };
   const verdict = to.input(facts);
-  const mode = from.engine.sad.mode(slot);
-  const delivered = verdict === Verdict.ACCEPT && inboundPolicyAllows(to.engine, DIR_IN, packet.flow, facts.mark, mode);
+  const delivered =
+    verdict === Verdict.ACCEPT &&
+    inboundPolicyAllows(to.engine, DIR_IN, packet.flow, facts.mark, [findInbound(to.engine, facts)]);
   return { errno, sent, facts, verdict, delivered };
 }
 
@@ -102,13 +102,7 @@ function wireFacts({ engine }: EmulatedNamespace, slot: number, packet: Outbound
   facts.spi = word(Row.SPI);
   facts.proto = sad.proto(slot);
   facts.bytes = sad.mode(slot) === XfrmMode.TRANSPORT ? packet.payloadBytes : packet.packetBytes;
-  if (sad.has(slot, RowBit.ENCAP)) {
-    const { body } = sad.attributes(slot);
-    const at = encodedAttribute(body, ENCAP);
-    const encap = new DataView(body.buffer, body.byteOffset + at);
-    // xfrm_encap_tmpl: its type in the host's order, ports in the network's.
-    facts.encapType = new Uint16Array(body.slice(at, at + 2).buffer)[0] as number;
-    facts.sport = encap.getUint16(2);
-  }
+  facts.encapType = encapType(engine, slot);
+  facts.sport = (sad.words[row + Row.ENCAP] as number) & 0xffff;
   return facts;
 }

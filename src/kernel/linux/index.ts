@@ -2,4 +2,4 @@
 export { syscallError } from '../errors.ts';
 export * as abi from './abi.ts';
 export { type LinuxSystem, openSystem, type ProcessorHold } from './system.ts';
-export { openTun, type Tun } from './tun.ts';
+export { openTun } from './tun.ts';

@@ -45,3 +45,11 @@ describe.each(profiles)('the emulated kernel answers as %s', (profile) => {
     expect(new Set(reports.map(({ outcome }) => outcome))).toEqual(new Set(['skipped']));
   });
 });
+
+describe('what the differential test has found is mended', () => {
+  it.each(['6.1-uml', '6.12-amd64'])('%s', async (name) => {
+    const reports = await run(join(vectors, 'own', `${name}.jsonl`));
+    expect(reports.filter(({ outcome }) => outcome !== 'passed')).toEqual([]);
+    expect(reports.length).toBeGreaterThan(20);
+  });
+});

@@ -1,6 +1,7 @@
 import { AeFlag, XfrmGroup } from '../../../xfrm/index.ts';
 import { writeAevent } from '../aevent.ts';
 import { Errno } from '../errno.ts';
+import { Esn } from '../replay.ts';
 import type { Request } from '../request.ts';
 import { SaState } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
@@ -40,14 +41,13 @@ export function newAe(r: Request): number {
 /** A REPLAY_ESN_VAL must fit the SA's (xfrm_user.c:xfrm_replay_verify_len). */
 function checkEsnLength(r: Request, slot: number): number {
   const { sad } = r.ns;
-  const esn = sad.esnAt(slot);
   const at = r.attributes.at(A.REPLAY_ESN_VAL);
-  if (at < 0 || esn === 0) return 0;
+  if (at < 0 || !sad.hasBitmap(slot)) return 0;
   const bmpLen = r.u32(at - r.body);
   if (r.attributes.length(A.REPLAY_ESN_VAL) < 24 + 4 * bmpLen) {
     return r.failSince62(Errno.EINVAL, 'ESN attribute is too short');
   }
-  if (bmpLen !== sad.arena.words[esn])
+  if (bmpLen !== sad.replayWords(slot)[sad.replayAt(slot) + Esn.BMP_LEN])
     return r.failSince62(Errno.EINVAL, "New ESN size doesn't match the existing SA's ESN size");
   if (r.u32(at - r.body + 20) > 32 * bmpLen)
     return r.failSince62(Errno.EINVAL, 'ESN replay window is longer than the bitmap');

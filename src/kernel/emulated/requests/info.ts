@@ -31,10 +31,9 @@ export function getSpdInfo(r: Request): number {
   if (r.outOfMemory() !== 0) return Errno.ENOMEM;
   const { ns, requester } = r;
   const { writer } = ns.host;
-  const { main, sub } = ns.spd.counts;
   const at = writer.reset().begin(XfrmMsg.NEWSPDINFO, 0, r.seq, requester.portId, 4);
   writer.bytes.set(r.slice(0, 4), at);
-  words(ns, SPD.INFO, [...main, ...sub]);
+  words(ns, SPD.INFO, [...ns.spd.counts, 0, 0, 0]);
   words(ns, SPD.HINFO, [ns.spd.indexMask, HASH_MAX]);
   writer.copy(SPD.IPV4_HTHRESH, ns.spd.thresholds.subarray(0, 2));
   writer.copy(SPD.IPV6_HTHRESH, ns.spd.thresholds.subarray(2, 4));
@@ -44,7 +43,6 @@ export function getSpdInfo(r: Request): number {
 }
 
 export function setSpdInfo(r: Request): number {
-  const { thresholds } = r.ns.spd;
   for (const [type, max, name] of [
     [SPD.IPV4_HTHRESH, 32, 'IPv4'],
     [SPD.IPV6_HTHRESH, 128, 'IPv6'],
@@ -55,8 +53,10 @@ export function setSpdInfo(r: Request): number {
       return r.failSince62(Errno.EINVAL, `Invalid hash threshold (must be <= ${max} for ${name})`);
     }
   }
-  if (r.attributes.has(SPD.IPV4_HTHRESH)) thresholds.set(r.attributes.payload(SPD.IPV4_HTHRESH).subarray(0, 2), 0);
-  if (r.attributes.has(SPD.IPV6_HTHRESH)) thresholds.set(r.attributes.payload(SPD.IPV6_HTHRESH).subarray(0, 2), 2);
+  if (r.attributes.has(SPD.IPV4_HTHRESH))
+    r.ns.spd.setThresholds(r.attributes.payload(SPD.IPV4_HTHRESH).subarray(0, 2), 0);
+  if (r.attributes.has(SPD.IPV6_HTHRESH))
+    r.ns.spd.setThresholds(r.attributes.payload(SPD.IPV6_HTHRESH).subarray(0, 2), 2);
   return 0;
 }
 

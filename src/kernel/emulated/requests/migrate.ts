@@ -1,15 +1,16 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
-import { XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
-import { armTimer } from '../aevent.ts';
+import { AddressFamily, EncapType, IpProto, XfrmGroup, XfrmMode, XfrmMsg } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
-import { deleteSa, startLifetimeTimer } from '../lifetime.ts';
+import { deleteSa } from '../lifetime.ts';
 import type { Namespace } from '../namespace.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, SaState } from '../row.ts';
-import { Sel } from '../selector.ts';
-import { type Policy, policyKey } from '../spd.ts';
+import { NO_SLOT } from '../sad.ts';
+import { type Flow, halfAt, Sel } from '../selector.ts';
+import { DIRECTIONS, type Policy } from '../spd.ts';
 import { writePolicyType } from '../write-policy.ts';
-import { checkDirection, checkType, policyType, Tmpl } from './policy-construct.ts';
+import { checkType, policyType, Tmpl } from './policy-construct.ts';
+import { addSa, insertSa } from './sa.ts';
 import { A } from './sa-check.ts';
 
 /** MIGRATE: SAs and templates of a policy move to other addresses (xfrm_user.c:xfrm_do_migrate, xfrm_policy.c:xfrm_migrate). */
@@ -49,19 +50,73 @@ export function migrate(r: Request): number {
   if (count < 1 || count > ENTRIES_MAX) {
     return r.failSince62(Errno.EINVAL, 'Invalid number of SAs to migrate, must be 0 < num <= XFRM_MAX_DEPTH (6)');
   }
-  const dir = r.u8(DIR);
-  if (dir > 2) return checkDirection(r, dir);
   const moves = readMoves(attributes.payload(MIGRATE), count);
-  if (!movesAreSound(moves))
-    return r.failSince62(Errno.EINVAL, "Addresses in the MIGRATE attribute's list cannot be null");
-  const key = policyKey(r.slice(0, Sel.SIZE), dir, policyType(r), 0, 0, attributes.u32(A.IF_ID));
-  const policy = ns.spd.byKey(key);
-  if (policy === undefined) return r.failSince62(Errno.ENOENT, 'Target policy not found');
+  const fault = faultOf(moves);
+  if (fault !== undefined) return r.failSince62(Errno.EINVAL, fault);
+  const dir = r.u8(DIR);
+  if (dir >= DIRECTIONS) return r.failSince62(Errno.EINVAL, 'Invalid policy direction');
+  const { migrateByFlow } = ns.host.profile;
+  const policy = migrateByFlow ? findPolicyByFlow(r, dir) : findPolicy(r, dir);
+  if (policy === undefined) {
+    const family = r.u16(Sel.FAMILY);
+    const isStrange = migrateByFlow && family !== AddressFamily.INET && family !== AddressFamily.INET6;
+    return r.failSince62(isStrange ? Errno.EAFNOSUPPORT : Errno.ENOENT, 'Target policy not found');
+  }
 
-  for (const move of moves) moveSas(ns, move);
-  if (!moveTemplates(policy, moves)) return Errno.ENODATA;
+  const made: number[] = [];
+  const replaced = new Set<number>();
+  const undo = (): number => {
+    for (const slot of made) deleteSa(ns, slot);
+    return Errno.ENODATA;
+  };
+  for (const move of moves) {
+    const slot = findSa(ns, move, attributes.u32(A.IF_ID));
+    if (slot === NO_SLOT) continue;
+    const clone = moveSa(r, slot, move);
+    if (clone === NO_SLOT) return undo();
+    made.push(clone);
+    replaced.add(slot);
+  }
+  if (!moveTemplates(policy, moves)) return undo();
+  for (const slot of replaced) deleteSa(ns, slot);
   announce(r, moves);
   return 0;
+}
+
+/** Any protocol, in the selector of a MIGRATE (IPSEC_ULPROTO_ANY). */
+const PROTO_ANY = 255;
+
+/** Whatever its mark; an if_id counts if it is given (xfrm_policy.c:xfrm_migrate_policy_find). */
+function findPolicy(r: Request, dir: number): Policy | undefined {
+  const selector = r.slice(0, Sel.SIZE);
+  const ifId = r.attributes.u32(A.IF_ID);
+  const size = sizeOf(r.u16(Sel.FAMILY));
+  const same = ({ info }: Policy, at: number, length: number): boolean => equal(info, at, selector, at, length);
+  const matches = (policy: Policy): boolean => {
+    if (ifId !== 0 && policy.ifId !== ifId) return false;
+    if (selector[Sel.PROTO] !== PROTO_ANY) return same(policy, 0, Sel.SIZE);
+    return same(policy, Sel.FAMILY, 4) && same(policy, Sel.DADDR, size) && same(policy, Sel.SADDR, size);
+  };
+  let best: Policy | undefined;
+  for (let policy = r.ns.spd.newest; policy !== undefined; policy = policy.older) {
+    if (policy.dir !== dir || policy.type !== policyType(r) || !matches(policy)) continue;
+    if (best === undefined || policy.priority <= best.priority) best = policy;
+  }
+  return best;
+}
+
+/** As for a packet without a mark between the selector's addresses (6.12). */
+function findPolicyByFlow(r: Request, dir: number): Policy | undefined {
+  const flow: Flow = {
+    family: r.u16(Sel.FAMILY),
+    saddr: r.slice(Sel.SADDR, 16),
+    daddr: r.slice(Sel.DADDR, 16),
+    proto: r.u8(Sel.PROTO),
+    sport: r.view.getUint16(r.body + Sel.SPORT),
+    dport: r.view.getUint16(r.body + Sel.DPORT),
+    ifindex: r.u32(Sel.IFINDEX),
+  };
+  return r.ns.spd.lookup(dir, flow, 0, r.attributes.u32(A.IF_ID), policyType(r));
 }
 
 function readMoves(payload: Uint8Array, count: number): Move[] {
@@ -72,6 +127,7 @@ function readMoves(payload: Uint8Array, count: number): Move[] {
 }
 
 const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
+/** Bytes of an address. */
 const sizeOf = (family: number): number => (family === 2 ? 4 : 16);
 
 function equal(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number, length: number): boolean {
@@ -79,20 +135,24 @@ function equal(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number, length: n
   return true;
 }
 
-/** No new address is empty, and no two entries speak of the same SA (xfrm_policy.c:xfrm_migrate_check). */
-function movesAreSound(moves: readonly Move[]): boolean {
-  return moves.every(({ bytes, view }, i) => {
+const NULL_ADDRESS = "Addresses in the MIGRATE attribute's list cannot be null";
+const NOT_UNIQUE = "Entries in the MIGRATE attribute's list must be unique";
+
+/** What is wrong: a new address is empty, or two entries speak of the same SA (xfrm_policy.c:xfrm_migrate_check). */
+function faultOf(moves: readonly Move[]): string | undefined {
+  for (const [i, { bytes, view }] of moves.entries()) {
     const size = sizeOf(view.getUint16(M.NEW_FAMILY, little));
-    if (isZero(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + size))) return false;
-    if (isZero(bytes.subarray(M.NEW_SADDR, M.NEW_SADDR + size))) return false;
+    if (isZero(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + size))) return NULL_ADDRESS;
+    if (isZero(bytes.subarray(M.NEW_SADDR, M.NEW_SADDR + size))) return NULL_ADDRESS;
     const same = (other: Move): boolean =>
       equal(bytes, 0, other.bytes, 0, 32) && equal(bytes, M.PROTO, other.bytes, M.PROTO, M.NEW_FAMILY - M.PROTO);
-    return !moves.slice(i + 1).some(same);
-  });
+    if (moves.slice(i + 1).some(same)) return NOT_UNIQUE;
+  }
+  return undefined;
 }
 
-function moveSas(ns: Namespace, { bytes, view }: Move): void {
-  const { sad } = ns;
+/** One SA for an entry (xfrm_state.c:xfrm_migrate_state_find). */
+function findSa({ sad }: Namespace, { bytes, view }: Move, ifId: number): number {
   const family = view.getUint16(M.OLD_FAMILY, little);
   const reqid = view.getUint32(M.REQID, little);
   const size = sizeOf(family);
@@ -100,40 +160,53 @@ function moveSas(ns: Namespace, { bytes, view }: Move): void {
     const base = 4 * sad.row(slot);
     if (sad.mode(slot) !== bytes[M.MODE] || sad.proto(slot) !== bytes[M.PROTO] || sad.family(slot) !== family) continue;
     if (reqid !== 0 && sad.words[sad.row(slot) + Row.REQID] !== reqid) continue;
+    if (ifId !== 0 && sad.words[sad.row(slot) + Row.IF_ID] !== ifId) continue;
     if (!equal(sad.bytes, base + InfoByte.DADDR, bytes, M.OLD_DADDR, size)) continue;
-    if (!equal(sad.bytes, base + InfoByte.SADDR, bytes, M.OLD_SADDR, size)) continue;
-    const clone = cloneSa(ns, slot);
-    const to = 4 * sad.row(clone);
-    sad.bytes.set(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + 16), to + InfoByte.DADDR);
-    sad.bytes.set(bytes.subarray(M.NEW_SADDR, M.NEW_SADDR + 16), to + InfoByte.SADDR);
-    sad.view.setUint16(to + InfoByte.FAMILY, view.getUint16(M.NEW_FAMILY, little), little);
-    sad.insert(clone);
-    if (sad.words[sad.row(clone) + Row.MAXAGE] !== 0) armTimer(ns, clone);
-    startLifetimeTimer(ns, clone);
-    deleteSa(ns, slot);
-    // One SA for an entry, as the kernel looks one up.
-    return;
+    if (equal(sad.bytes, base + InfoByte.SADDR, bytes, M.OLD_SADDR, size)) return slot;
   }
+  return NO_SLOT;
+}
+
+/**
+ * Puts a clone with the new addresses into the database (xfrm_state.c:xfrm_state_migrate). NO_SLOT: its mode does not go with the new
+ * family, it is a larval one, or there is an SA with the new identity.
+ */
+function moveSa(r: Request, slot: number, { bytes, view }: Move): number {
+  const { ns } = r;
+  const { sad } = ns;
+  if (!takesEncap(r, sad.proto(slot))) return NO_SLOT;
+  const family = view.getUint16(M.NEW_FAMILY, little);
+  const selFamily = halfAt(sad.selector(slot), Sel.FAMILY);
+  const isTunnel = sad.mode(slot) === XfrmMode.TUNNEL || sad.mode(slot) === XfrmMode.BEET;
+  if (sad.state(slot) === SaState.ACQ || (family !== 2 && family !== 10)) return NO_SLOT;
+  if (!isTunnel && selFamily !== 0 && selFamily !== family) return NO_SLOT;
+  const clone = cloneSa(ns, slot);
+  const to = 4 * sad.row(clone);
+  const stays = equal(sad.bytes, 4 * sad.row(slot) + InfoByte.DADDR, bytes, M.NEW_DADDR, sizeOf(family));
+  sad.bytes.set(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + 16), to + InfoByte.DADDR);
+  sad.bytes.set(bytes.subarray(M.NEW_SADDR, M.NEW_SADDR + 16), to + InfoByte.SADDR);
+  sad.view.setUint16(to + InfoByte.FAMILY, family, little);
+  if (stays) insertSa(ns, clone);
+  else if (addSa(ns, clone) !== 0) {
+    sad.release(clone);
+    return NO_SLOT;
+  }
+  return clone;
+}
+
+/** Whether the ENCAP of the request, if there is one, is of a kind that an SA of this protocol can have. */
+function takesEncap(r: Request, proto: number): boolean {
+  const at = r.attributes.at(A.ENCAP);
+  if (at < 0) return true;
+  const type = r.u16(at - r.body);
+  if (proto !== IpProto.ESP) return false;
+  return type === EncapType.ESPINUDP || (type === EncapType.ESPINUDP_NON_IKE && r.ns.host.profile.nonIkeEncap);
 }
 
 /** All that an SA is, without its place in the tables. */
 function cloneSa({ sad }: Namespace, slot: number): number {
-  const clone = sad.allocate();
-  const [from, to] = [sad.row(slot), sad.row(clone)];
-  sad.words.copyWithin(to, from, from + Row.WORDS);
-  sad.words[to + Row.STATE] = SaState.VALID;
-  for (const link of [Row.NEXT_SPI, Row.NEXT_DST, Row.NEXT_ALL, Row.PREVIOUS_ALL]) sad.words[to + link] = 0;
-  // What stands outside the row is copied, not shared.
-  sad.words[to + Row.ATTRIBUTES_SIZE] = 0;
-  const { head, body, tail } = sad.attributes(slot);
-  sad.setAttributes(clone, { head: head.slice(), body: body.slice(), tail: tail.slice() });
-  const esn = sad.esnAt(slot);
-  sad.words[to + Row.ESN_AT] = 0;
-  if (esn !== 0) {
-    const count = 2 * sad.esnWords(slot);
-    const place = sad.makeEsn(clone, sad.arena.words[esn] as number);
-    sad.arena.words.copyWithin(place, esn, esn + count);
-  }
+  const clone = sad.clone(slot);
+  sad.words[sad.row(clone) + Row.STATE] = SaState.VALID;
   return clone;
 }
 
@@ -146,9 +219,10 @@ function moveTemplates({ templates }: Policy, moves: readonly Move[]): boolean {
       const size = sizeOf(move.getUint16(M.OLD_FAMILY, little));
       const reqid = move.getUint32(M.REQID, little);
       const mode = templates[at + Tmpl.MODE];
+      if (mode !== XfrmMode.TRANSPORT && mode !== XfrmMode.TUNNEL && mode !== XfrmMode.BEET) continue;
       if (mode !== bytes[M.MODE] || templates[at + Tmpl.PROTO] !== bytes[M.PROTO]) continue;
       if (reqid !== 0 && view.getUint32(at + Tmpl.REQID, little) !== reqid) continue;
-      const hasAddresses = mode === 1 || mode === 4;
+      const hasAddresses = mode !== XfrmMode.TRANSPORT;
       if (hasAddresses && !equal(templates, at + Tmpl.DADDR, bytes, M.OLD_DADDR, size)) continue;
       if (hasAddresses && !equal(templates, at + Tmpl.SADDR, bytes, M.OLD_SADDR, size)) continue;
       moved = true;

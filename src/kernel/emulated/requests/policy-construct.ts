@@ -1,12 +1,11 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
 import { IpProto, XfrmMode } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
-import { protoMatches } from '../proto.ts';
 import type { Request } from '../request.ts';
 import { Sel } from '../selector.ts';
 import { DIRECTIONS, type Policy, policyKey } from '../spd.ts';
 import { POLICY_INFO } from '../write-policy.ts';
-import { A } from './sa-check.ts';
+import { A, checkSecCtx } from './sa-check.ts';
 
 /** Checks of NEWPOLICY, UPDPOLICY and ACQUIRE in the kernel's order, and the policy made of it (xfrm_user.c:xfrm_policy_construct). */
 
@@ -45,7 +44,8 @@ export const Tmpl = {
 
 const TMPL = 5;
 const POLICY_TYPE = 16;
-const TEMPLATES_MAX = 6;
+/** XFRM_MAX_DEPTH. */
+export const TEMPLATES_MAX = 6;
 const MODE_MAX = 5;
 const ACTION_MAX = 1;
 const SHARE_MAX = 3;
@@ -72,7 +72,7 @@ export function checkPolicy(r: Request, base = 0): number {
   if (wrong !== 0) return wrong;
   const index = r.u32(base + Pol.INDEX);
   if (index !== 0 && (index & 7) !== dir) return r.fail(Errno.EINVAL, "Policy index doesn't match direction");
-  return checkType(r) || checkTemplates(r, dir, r.u16(base + Sel.FAMILY));
+  return checkSecCtx(r) || checkType(r) || checkTemplates(r, dir, r.u16(base + Sel.FAMILY));
 }
 
 export function checkDirection(r: Request, dir: number): number {
@@ -86,6 +86,9 @@ export function checkType(r: Request): number {
   return policyType(r) > TYPE_MAX ? r.fail(Errno.EINVAL, 'Invalid policy type') : 0;
 }
 
+/** Of templates (xfrm.h:xfrm_id_proto_valid). */
+const protocols: readonly number[] = [IpProto.ESP, IpProto.AH, IpProto.COMP, IpProto.ROUTING, IpProto.DSTOPTS];
+
 function checkTemplates(r: Request, dir: number, family: number): number {
   const start = r.attributes.at(TMPL);
   if (start < 0) return 0;
@@ -94,7 +97,12 @@ function checkTemplates(r: Request, dir: number, family: number): number {
   let before = family;
   for (let i = 0; i < count; i++) {
     const at = start - r.body + i * Tmpl.SIZE;
-    const own = r.u16(at + Tmpl.FAMILY) || family;
+    if (r.u16(at + Tmpl.FAMILY) === 0) {
+      // The kernel fills it in in place, so that an error quotes it filled in.
+      r.own();
+      r.view.setUint16(start + i * Tmpl.SIZE + Tmpl.FAMILY, family, little);
+    }
+    const own = r.u16(at + Tmpl.FAMILY);
     const mode = r.u8(at + Tmpl.MODE);
     if (mode === XfrmMode.TUNNEL || mode === XfrmMode.BEET) {
       if (r.u8(at + Tmpl.OPTIONAL) !== 0 && dir === OUT) {
@@ -107,8 +115,7 @@ function checkTemplates(r: Request, dir: number, family: number): number {
     before = own;
     if (own !== INET && own !== INET6) return r.fail(Errno.EINVAL, 'Invalid family in template');
     const proto = r.u8(at + Tmpl.PROTO);
-    const known = protoMatches(proto, IpProto.IPSEC_ANY) || proto === IpProto.ROUTING || proto === IpProto.DSTOPTS;
-    if (!known) return r.fail(Errno.EINVAL, 'Invalid XFRM protocol in template');
+    if (!protocols.includes(proto)) return r.fail(Errno.EINVAL, 'Invalid XFRM protocol in template');
   }
   return 0;
 }

@@ -1,4 +1,4 @@
-import { IpProto, SaFlag, XfrmMode } from '../../../xfrm/index.ts';
+import { IpProto, SaExtraFlag, SaFlag, XfrmMode } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
 import type { Request } from '../request.ts';
 import { InfoByte } from '../row.ts';
@@ -10,6 +10,7 @@ export const A = {
   ALG_CRYPT: 2,
   ALG_COMP: 3,
   ENCAP: 4,
+  SEC_CTX: 8,
   LTIME_VAL: 9,
   REPLAY_VAL: 10,
   REPLAY_THRESH: 11,
@@ -48,7 +49,9 @@ function checkFamily(r: Request): number {
   const family = r.u16(InfoByte.FAMILY);
   if (family !== INET && family !== INET6) return r.fail(Errno.EINVAL, 'Invalid address family');
   const prefixMax = Math.max(r.u8(InfoByte.SEL_PREFIX_D), r.u8(InfoByte.SEL_PREFIX_S));
-  switch (r.u16(InfoByte.SEL_FAMILY)) {
+  // Where the selector does not say, it is of the SA's family, unless the SA takes in both.
+  const unspecified = (r.u8(InfoByte.FLAGS) & SaFlag.AF_UNSPEC) !== 0;
+  switch (r.u16(InfoByte.SEL_FAMILY) || (unspecified ? 0 : family)) {
     case 0:
       return 0;
     case INET:
@@ -103,7 +106,7 @@ function checkProto(r: Request): number {
       return 0;
     case IpProto.DSTOPTS:
     case IpProto.ROUTING:
-      if (any(A.ALG_COMP, A.ALG_AUTH, A.ALG_AUTH_TRUNC, A.ALG_AEAD, A.ALG_CRYPT, A.ENCAP, A.SET_MARK, A.TFCPAD)) {
+      if (any(A.ALG_COMP, A.ALG_AUTH, A.ALG_AUTH_TRUNC, A.ALG_AEAD, A.ALG_CRYPT, A.ENCAP, A.SEC_CTX, A.TFCPAD)) {
         return r.fail(Errno.EINVAL, 'Invalid attributes for DSTOPTS/ROUTING');
       }
       if (!any(A.COADDR)) return r.fail(Errno.EINVAL, 'Missing required COADDR attribute for DSTOPTS/ROUTING');
@@ -142,7 +145,19 @@ function checkLengths(r: Request): number {
       r.bytes[at + NAME_LAST] = 0;
     }
   }
-  return 0;
+  return checkSecCtx(r);
+}
+
+/** Bytes of xfrm_user_sec_ctx without the context. */
+const SEC_CTX = 8;
+
+/** There are no security contexts, but their lengths are looked at. */
+export function checkSecCtx(r: Request): number {
+  const at = r.attributes.at(A.SEC_CTX);
+  if (at < 0) return 0;
+  const length = r.u16(at - r.body);
+  const isSound = length <= r.attributes.length(A.SEC_CTX) && length === SEC_CTX + r.u16(at - r.body + 6);
+  return isSound ? 0 : r.fail(Errno.EINVAL, 'Invalid security context length');
 }
 
 function checkReplay(r: Request): number {
@@ -164,7 +179,7 @@ function checkReplay(r: Request): number {
   if (r.u8(InfoByte.REPLAY_WINDOW) !== 0) {
     return r.fail(Errno.EINVAL, 'ESN not compatible with legacy replay_window');
   }
-  return 0;
+  return checkEsnDirection(r);
 }
 
 const modes: readonly number[] = [XfrmMode.TRANSPORT, XfrmMode.TUNNEL, XfrmMode.ROUTEOPTIMIZATION, XfrmMode.BEET];
@@ -179,35 +194,77 @@ function checkMode(r: Request): number {
 
 const IN = 1;
 const OUT = 2;
-const FLAGS_NOT_OUT = SaFlag.DECAP_DSCP | SaFlag.ICMP | SaFlag.WILDRECV;
 const U32_MAX = 0xffff_ffff;
 
-/** The rules of a direction (6.10): an SA that only sends has no window, one that only receives no outbound number. */
+/** A word of an attribute's payload; 0 if the attribute is not there. */
+function wordOf(r: Request, type: number, word: number): number {
+  const at = r.attributes.at(type);
+  return at < 0 ? 0 : r.u32(at - r.body + 4 * word);
+}
+
+/** The rules of a direction (6.10) for REPLAY_ESN_VAL: an SA that only sends has no window, one that only receives no outbound number. */
+function checkEsnDirection(r: Request): number {
+  const dir = r.attributes.u8(A.SA_DIR);
+  const esn = (word: number): number => wordOf(r, A.REPLAY_ESN_VAL, word);
+  if (dir === OUT) {
+    if (esn(5) !== 0) return r.fail(Errno.EINVAL, 'Replay window should be 0 for output SA');
+    if (esn(2) !== 0 || esn(4) !== 0) return r.fail(Errno.EINVAL, 'Replay seq and seq_hi should be 0 for output SA');
+    if (esn(0) !== 0) return r.fail(Errno.EINVAL, 'Replay bmp_len should 0 for output SA');
+  }
+  const is64 = (r.u8(InfoByte.FLAGS) & SaFlag.ESN) !== 0;
+  if (dir === IN && !is64 && esn(4) !== 0) {
+    return r.fail(Errno.EINVAL, 'Replay seq_hi should be 0 in non-ESN mode for input SA');
+  }
+  if (dir === IN && (esn(1) !== 0 || esn(3) !== 0)) {
+    return r.fail(Errno.EINVAL, 'Replay oseq and oseq_hi should be 0 for input SA');
+  }
+  return 0;
+}
+
+/** The other rules of a direction. */
 function checkDirection(r: Request): number {
   const { attributes } = r;
   const dir = attributes.u8(A.SA_DIR);
-  const esnAt = attributes.at(A.REPLAY_ESN_VAL);
-  const esn = (word: number): number => (esnAt < 0 ? 0 : r.u32(esnAt - r.body + 4 * word));
-  const replayAt = attributes.at(A.REPLAY_VAL);
-  const replay = (word: number): number => (replayAt < 0 ? 0 : r.u32(replayAt - r.body + 4 * word));
   const flags = r.u8(InfoByte.FLAGS);
-  if (attributes.has(A.NAT_KEEPALIVE_INTERVAL)) {
-    if (dir !== OUT) return r.fail(Errno.EINVAL, 'NAT_KEEPALIVE_INTERVAL can only be set on output SAs');
-    if (!attributes.has(A.ENCAP)) {
-      return r.fail(Errno.EINVAL, 'NAT_KEEPALIVE_INTERVAL can only be set on ENCAP states');
+  const replay = (word: number): number => wordOf(r, A.REPLAY_VAL, word);
+  if (dir === OUT) {
+    if (attributes.has(A.MTIMER_THRESH)) {
+      return r.fail(Errno.EINVAL, 'MTIMER_THRESH attribute should not be set on output SA');
+    }
+    for (const [flag, name] of [
+      [SaFlag.DECAP_DSCP, 'DECAP_DSCP'],
+      [SaFlag.ICMP, 'ICMP'],
+      [SaFlag.WILDRECV, 'WILDRECV'],
+    ] as const) {
+      if ((flags & flag) !== 0) return r.fail(Errno.EINVAL, `Flag ${name} should not be set for output SA`);
+    }
+    if (r.u8(InfoByte.REPLAY_WINDOW) !== 0) return r.fail(Errno.EINVAL, 'Replay window should be 0 for output SA');
+    if (replay(1) !== 0 || replay(2) !== 0) {
+      return r.fail(Errno.EINVAL, 'Replay seq and bitmap should be 0 for output SA');
     }
   }
-  if (dir === OUT) {
-    if (r.u8(InfoByte.REPLAY_WINDOW) !== 0) return r.fail(Errno.EINVAL, 'Replay window should be 0 for output SA');
-    if (esn(5) !== 0 || esn(2) !== 0 || esn(4) !== 0 || esn(0) !== 0) return r.fail(Errno.EINVAL);
-    if (esn(1) === U32_MAX && (esn(3) === U32_MAX || (flags & SaFlag.ESN) === 0)) return r.fail(Errno.EINVAL);
-    if (replay(1) !== 0 || replay(2) !== 0 || replay(0) === U32_MAX) return r.fail(Errno.EINVAL);
-    if ((flags & FLAGS_NOT_OUT) !== 0 || attributes.has(A.MTIMER_THRESH)) return r.fail(Errno.EINVAL);
-  } else if (dir === IN) {
-    if (esn(1) !== 0 || esn(3) !== 0 || replay(0) !== 0) return r.fail(Errno.EINVAL);
-    if (esn(2) === U32_MAX && (esn(4) === U32_MAX || (flags & SaFlag.ESN) === 0)) return r.fail(Errno.EINVAL);
-    if (replay(1) === U32_MAX) return r.fail(Errno.EINVAL);
-    if ((flags & SaFlag.NOPMTUDISC) !== 0 || (attributes.u32(A.SA_EXTRA_FLAGS) & 3) !== 0) return r.fail(Errno.EINVAL);
+  if (dir === IN) {
+    if ((flags & SaFlag.NOPMTUDISC) !== 0) {
+      return r.fail(Errno.EINVAL, 'Flag NOPMTUDISC should not be set for input SA');
+    }
+    const extra = attributes.u32(A.SA_EXTRA_FLAGS);
+    if ((extra & SaExtraFlag.DONT_ENCAP_DSCP) !== 0) {
+      return r.fail(Errno.EINVAL, 'Flag DONT_ENCAP_DSCP should not be set for input SA');
+    }
+    if ((extra & SaExtraFlag.OSEQ_MAY_WRAP) !== 0) {
+      return r.fail(Errno.EINVAL, 'Flag OSEQ_MAY_WRAP should not be set for input SA');
+    }
   }
+  if (dir === 0 && attributes.has(A.SA_PCPU)) return r.fail(Errno.EINVAL, 'SA_PCPU only supported with SA_DIR');
+  return checkNotExhausted(r, dir);
+}
+
+/** A number that cannot be followed by another is of no use to an SA of this direction. */
+function checkNotExhausted(r: Request, dir: number): number {
+  const esn = (word: number): number => wordOf(r, A.REPLAY_ESN_VAL, word);
+  const is64 = (r.u8(InfoByte.FLAGS) & SaFlag.ESN) !== 0;
+  const exhausted = (low: number, high: number): boolean => esn(low) === U32_MAX && (!is64 || esn(high) === U32_MAX);
+  if (dir === OUT && (exhausted(1, 3) || wordOf(r, A.REPLAY_VAL, 0) === U32_MAX)) return r.fail(Errno.EINVAL);
+  if (dir === IN && (exhausted(2, 4) || wordOf(r, A.REPLAY_VAL, 1) === U32_MAX)) return r.fail(Errno.EINVAL);
   return 0;
 }

@@ -1,5 +1,5 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
-import { EncapType, IpProto, SaExtraFlag, SaFlag, XfrmMode } from '../../../xfrm/index.ts';
+import { EncapType, IpProto, SaExtraFlag, SaFlag, XfrmMode, XfrmMsg } from '../../../xfrm/index.ts';
 import { etimeToJiffies, takeSnapshot } from '../aevent.ts';
 import {
   aeadAlgorithms,
@@ -14,6 +14,8 @@ import { MessageWriter } from '../build.ts';
 import { Errno } from '../errno.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, RowBit, SaState, setNumber64 } from '../row.ts';
+import { NO_SLOT } from '../sad.ts';
+import { Sel } from '../selector.ts';
 import { A, keyBytes } from './sa-check.ts';
 
 /** Makes a row of a checked NEWSA or UPDSA (xfrm_user.c:xfrm_state_construct). */
@@ -37,8 +39,8 @@ interface Algorithms {
   readonly auth: boolean;
   readonly crypt: boolean;
   readonly comp: boolean;
-  /** A key or a length that the cipher itself refuses, when the SA is initialised: without a text. */
-  readonly refused: boolean;
+  /** A key or a length that the cipher itself refuses, when the SA is initialised. */
+  readonly refused: { readonly key: boolean; readonly icv: boolean };
 }
 
 /** The slot of a row that is in no table yet, or the negative errno. */
@@ -50,14 +52,15 @@ export function constructSa(r: Request): number {
   if (typeof algorithms === 'number') return -algorithms;
   const { body } = algorithms;
   const tail = encodeTail(r);
-  const wrong = initState(r, algorithms) || initReplay(r);
+  const wrong = checkCpu(r) || initState(r, algorithms) || initReplay(r);
   if (wrong !== 0) return -wrong;
 
   const slot = sad.allocate();
   const row = sad.row(slot);
   const { words, bytes } = sad;
   const base = 4 * row;
-  bytes.set(r.slice(0, InfoByte.SIZE), base);
+  const selector = r.slice(0, Sel.SIZE).slice();
+  bytes.set(r.slice(InfoByte.DADDR, InfoByte.SIZE - InfoByte.DADDR), base + InfoByte.DADDR);
   // What is the kernel's to say: counters used, statistics, the end of the structure.
   words.fill(0, row + Row.CURLFT, row + Row.ACQ_SEQ);
   bytes.fill(0, base + InfoByte.FLAGS + 1, base + InfoByte.SIZE);
@@ -65,8 +68,9 @@ export function constructSa(r: Request): number {
   const family = r.u16(InfoByte.FAMILY);
   const flags = r.u8(InfoByte.FLAGS);
   if (r.u16(InfoByte.SEL_FAMILY) === 0 && (flags & SaFlag.AF_UNSPEC) === 0) {
-    sad.view.setUint16(base + InfoByte.SEL_FAMILY, family, little);
+    new DataView(selector.buffer).setUint16(Sel.FAMILY, family, little);
   }
+  sad.setSelector(slot, selector);
   words[row + Row.STATE] = SaState.VALID;
   setNumber64(words, row + Row.ADD_TIME, host.seconds());
   words[row + Row.MARK] = r.mark();
@@ -74,7 +78,6 @@ export function constructSa(r: Request): number {
   words[row + Row.IF_ID] = attributes.u32(A.IF_ID);
   sad.setDir(slot, attributes.u8(A.SA_DIR));
   sad.setBit(slot, RowBit.OSEQ_MAY_WRAP, (attributes.u32(A.SA_EXTRA_FLAGS) & SaExtraFlag.OSEQ_MAY_WRAP) !== 0);
-  sad.setBit(slot, RowBit.ENCAP, attributes.has(A.ENCAP));
   sad.setAttributes(slot, { head, body, tail });
   words[row + Row.MAXDIFF] = ns.sysctls.aeventRseqth;
   words[row + Row.MAXAGE] = etimeToJiffies(ns.sysctls.aeventEtime, host.profile.hz);
@@ -94,15 +97,11 @@ export function updateAeventParameters(r: Request, slot: number, withEsn: boolea
     const from = attributes.at(type);
     for (let i = 0; i < count; i++) to[at + i] = view.getUint32(from + 4 * i, little);
   };
-  const esn = sad.esnAt(slot);
-  if (withEsn && attributes.has(A.REPLAY_ESN_VAL) && esn !== 0) {
-    const count = sad.esnWords(slot);
-    copy(A.REPLAY_ESN_VAL, sad.arena.words, esn, count);
-    copy(A.REPLAY_ESN_VAL, sad.arena.words, esn + count, count);
-  }
-  if (attributes.has(A.REPLAY_VAL)) {
-    copy(A.REPLAY_VAL, words, row + Row.REPLAY, 3);
-    copy(A.REPLAY_VAL, words, row + Row.SENT, 3);
+  // What user space sets counts as notified. A state of the other form than the SA's shows nowhere.
+  const type = sad.hasBitmap(slot) ? A.REPLAY_ESN_VAL : A.REPLAY_VAL;
+  if (attributes.has(type) && (withEsn || type === A.REPLAY_VAL)) {
+    copy(type, sad.replayWords(slot), sad.replayAt(slot), sad.replayLength(slot));
+    takeSnapshot(r.ns, slot);
   }
   if (attributes.has(A.LTIME_VAL)) copy(A.LTIME_VAL, words, row + Row.CURLFT, 8);
   if (attributes.has(A.ETIMER_THRESH)) words[row + Row.MAXAGE] = attributes.u32(A.ETIMER_THRESH);
@@ -136,9 +135,9 @@ function encodeTail(r: Request): Uint8Array {
 function encodeBody(r: Request): Algorithms | number {
   const { attributes, bytes } = r;
   scratch.reset();
-  let refused = false;
+  const refused = { key: false, icv: false };
   const keyFits = (at: number, keys: readonly number[] | undefined): void => {
-    refused ||= keys !== undefined && !keys.includes(keyBytes(r, at));
+    refused.key ||= keys !== undefined && !keys.includes(keyBytes(r, at));
   };
 
   const aeadAt = attributes.at(A.ALG_AEAD);
@@ -155,7 +154,7 @@ function encodeBody(r: Request): Algorithms | number {
     writeName(scratch.bytes, at, found.name);
   }
 
-  const auth = encodeAuth(r, keyFits);
+  const auth = encodeAuth(r, keyFits, refused);
   if (typeof auth === 'number') return auth;
 
   const cryptAt = attributes.at(A.ALG_CRYPT);
@@ -182,7 +181,11 @@ function encodeBody(r: Request): Algorithms | number {
 }
 
 /** Either form of an authentication algorithm shows as both. Says whether there is one, or the errno. */
-function encodeAuth(r: Request, keyFits: (at: number, keys: readonly number[] | undefined) => void): boolean | number {
+function encodeAuth(
+  r: Request,
+  keyFits: (at: number, keys: readonly number[] | undefined) => void,
+  refused: { icv: boolean },
+): boolean | number {
   const { attributes, bytes } = r;
   const truncAt = attributes.at(A.ALG_AUTH_TRUNC);
   const plainAt = attributes.at(A.ALG_AUTH);
@@ -197,6 +200,10 @@ function encodeAuth(r: Request, keyFits: (at: number, keys: readonly number[] | 
       return r.fail(Errno.EINVAL, 'Invalid length requested for truncated ICV');
     }
     if (truncBits === 0) truncBits = found.truncBits;
+    // Whole bytes count; none at all is no check value, and with ESN there are four at least (authencesn).
+    const icvBytes = Math.floor(truncBits / 8);
+    const isEsn = (r.u8(InfoByte.FLAGS) & SaFlag.ESN) !== 0;
+    refused.icv = found.fullBits > 0 && icvBytes < (isEsn ? 4 : 1);
     from = truncAt;
     keyFrom = truncAt + ALGO_TRUNC;
   } else if (plainAt >= 0) {
@@ -233,9 +240,9 @@ function encodeRest(r: Request): void {
     scratch.bytes.fill(0, at + 6, at + 8);
   }
   if (attributes.u32(A.TFCPAD) !== 0) scratch.u32(A.TFCPAD, attributes.u32(A.TFCPAD));
-  if ((r.markValue() | r.markMask()) !== 0) {
+  if ((shownMark(r) | r.markMask()) !== 0) {
     const at = scratch.attribute(A.MARK, 8);
-    scratch.view.setUint32(at, r.mark(), little);
+    scratch.view.setUint32(at, shownMark(r), little);
     scratch.view.setUint32(at + 4, r.markMask(), little);
   }
   if (attributes.has(A.SET_MARK)) {
@@ -246,6 +253,13 @@ function encodeRest(r: Request): void {
       scratch.u32(A.SET_MARK_MASK, mask);
     }
   }
+}
+
+/** A mark is ANDed with its mask when its SA goes into the tables: the event of an update that only changes another shows it as given. */
+function shownMark(r: Request): number {
+  if (r.type !== XfrmMsg.UPDSA) return r.mark();
+  const old = r.lookup(InfoByte.DADDR, InfoByte.SPI, r.u8(InfoByte.PROTO), r.u16(InfoByte.FAMILY));
+  return old === NO_SLOT || r.ns.sad.state(old) === SaState.ACQ ? r.mark() : r.markValue();
 }
 
 /** Which modes a family has (xfrm_state.c: xfrm4_mode_map, xfrm6_mode_map). */
@@ -278,32 +292,66 @@ function initState(r: Request, algorithms: Algorithms): number {
   const wrong = initType(r, proto, mode, algorithms);
   if (wrong !== 0) return wrong;
   if (!familyModes[family]?.includes(mode)) return r.fail(Errno.EPROTONOSUPPORT, 'Requested mode not found');
-  return 0;
+  return checkKeepalive(r);
 }
+
+const OUT = 2;
+
+function checkKeepalive(r: Request): number {
+  const { attributes } = r;
+  if (attributes.u32(A.NAT_KEEPALIVE_INTERVAL) === 0) return 0;
+  if (attributes.u8(A.SA_DIR) !== OUT) {
+    return r.fail(Errno.EINVAL, 'NAT keepalive is only supported for outbound SAs');
+  }
+  const encapAt = attributes.at(A.ENCAP);
+  if (encapAt >= 0 && r.u16(encapAt - r.body) === EncapType.ESPINUDP) return 0;
+  return r.fail(Errno.EINVAL, 'NAT keepalive is only supported for UDP encapsulation');
+}
+
+/** An SA for one CPU: there must be such a CPU. */
+function checkCpu(r: Request): number {
+  const { attributes } = r;
+  if (!attributes.has(A.SA_PCPU) || attributes.u32(A.SA_PCPU) < r.ns.host.profile.cpus) return 0;
+  return r.fail(Errno.ERANGE, 'pCPU number too big');
+}
+
+const NO_CRYPTO = 'Kernel was unable to initialize cryptographic operations';
 
 function initType(r: Request, proto: number, mode: number, algorithms: Algorithms): number {
   const encapAt = r.attributes.at(A.ENCAP);
+  const { refused } = algorithms;
   switch (proto) {
     case IpProto.ESP:
       if (!algorithms.aead && !algorithms.crypt) return r.fail(Errno.EINVAL, 'ESP: AEAD or CRYPT must be provided');
-      if (algorithms.refused) return r.fail(Errno.EINVAL);
+      // A key that does not fit is refused without a text where cipher and check value are two algorithms.
+      if (refused.icv || (algorithms.aead && refused.key)) return r.fail(Errno.EINVAL, NO_CRYPTO);
+      if (refused.key) return r.fail(Errno.EINVAL);
       if (encapAt >= 0) {
         const type = r.u16(encapAt - r.body);
         // ESP in TCP is not built into the kernels at hand (CONFIG_INET_ESPINTCP).
-        if (type !== EncapType.ESPINUDP && type !== EncapType.ESPINUDP_NON_IKE) {
+        const isNonIke = type === EncapType.ESPINUDP_NON_IKE && r.ns.host.profile.nonIkeEncap;
+        if (type !== EncapType.ESPINUDP && !isNonIke) {
           return r.fail(Errno.EINVAL, 'Unsupported encapsulation type for ESP');
         }
       }
       return 0;
     case IpProto.AH:
       if (encapAt >= 0) return r.fail(Errno.EINVAL, 'AH is not compatible with encapsulation');
-      return algorithms.refused ? r.fail(Errno.EINVAL) : 0;
+      if (refused.key) return r.fail(Errno.EINVAL, NO_CRYPTO);
+      if (mode === XfrmMode.ROUTEOPTIMIZATION) {
+        return r.fail(Errno.EINVAL, 'Invalid mode requested for AH, must be one of TRANSPORT, TUNNEL, BEET');
+      }
+      return 0;
     case IpProto.COMP:
+      if (mode !== XfrmMode.TRANSPORT && mode !== XfrmMode.TUNNEL) {
+        return r.fail(Errno.EINVAL, 'Unsupported XFRM mode for IPcomp');
+      }
       if (encapAt >= 0) return r.fail(Errno.EINVAL, 'IPComp is not compatible with encapsulation');
       return 0;
     default:
-      if (mode !== XfrmMode.ROUTEOPTIMIZATION) return r.fail(Errno.EINVAL);
-      return 0;
+      if (r.u32(InfoByte.SPI) !== 0) return r.fail(Errno.EINVAL, 'SPI must be 0');
+      if (mode === XfrmMode.ROUTEOPTIMIZATION) return 0;
+      return r.fail(Errno.EINVAL, 'XFRM mode must be XFRM_MODE_ROUTEOPTIMIZATION');
   }
 }
 
@@ -327,8 +375,10 @@ function makeReplayState(r: Request, slot: number): void {
   const { sad } = r.ns;
   const at = r.attributes.at(A.REPLAY_ESN_VAL);
   if (at < 0) return;
-  const esn = sad.makeEsn(slot, r.u32(at - r.body));
+  sad.makeEsn(slot, r.u32(at - r.body));
   // A bitmap that was left out starts as zeros.
-  const given = Math.min(sad.esnWords(slot), r.attributes.length(A.REPLAY_ESN_VAL) >> 2);
-  for (let i = 0; i < given; i++) sad.arena.words[esn + i] = r.view.getUint32(at + 4 * i, little);
+  const given = Math.min(sad.replayLength(slot), r.attributes.length(A.REPLAY_ESN_VAL) >> 2);
+  const words = sad.replayWords(slot);
+  const to = sad.replayAt(slot);
+  for (let i = 0; i < given; i++) words[to + i] = r.view.getUint32(at + 4 * i, little);
 }

@@ -1,19 +1,11 @@
 import { align4, hostLittleEndian } from '../../../netlink/index.ts';
+import { encodedAttribute } from '../encoded.ts';
 import type { Namespace } from '../namespace.ts';
 import { usesSpi } from '../proto.ts';
 import { Row } from '../row.ts';
 import { A } from './sa-check.ts';
 
 const little = hostLittleEndian;
-
-/** Where the payload of an attribute starts in encoded ones; -1 if it is not there. */
-export function encodedAttribute(attributes: Uint8Array, type: number): number {
-  const view = new DataView(attributes.buffer, attributes.byteOffset, attributes.byteLength);
-  for (let o = 0; o + 4 <= attributes.length; o += align4(view.getUint16(o, little))) {
-    if (view.getUint16(o + 2, little) === type) return o + 4;
-  }
-  return -1;
-}
 
 /** Encoded attributes without those of `types`. */
 function without(attributes: Uint8Array, types: readonly number[]): Uint8Array {
@@ -49,18 +41,16 @@ export function mergeUpdate(ns: Namespace, old: number, update: number): boolean
   if (coaddr >= 0 && oldCoaddr >= 0) to.head.set(from.head.subarray(coaddr, coaddr + 16), oldCoaddr);
 
   const [row, oldRow] = [sad.row(update), sad.row(old)];
-  if (!usesSpi(sad.proto(old))) sad.words.copyWithin(oldRow + Row.SEL, row + Row.SEL, row + Row.DADDR);
+  if (!usesSpi(sad.proto(old))) sad.setSelector(old, sad.selector(update));
   sad.words.copyWithin(oldRow + Row.LFT, row + Row.LFT, row + Row.CURLFT);
 
   const ifId = sad.words[row + Row.IF_ID] as number;
   const setMark = encodedAttribute(from.body, A.SET_MARK);
-  if (setMark >= 0 || ifId !== 0) {
-    // SET_MARK and its mask are the last of the body.
-    const added = setMark < 0 ? new Uint8Array(0) : from.body.subarray(setMark - 4);
-    const body = Uint8Array.from(Buffer.concat([without(to.body, SET_MARKS), added]));
-    sad.setAttributes(old, { head: to.head.slice(), body, tail: to.tail.slice() });
-    if (ifId !== 0) sad.words[oldRow + Row.IF_ID] = ifId;
-  }
+  let { body } = to;
+  // SET_MARK and its mask are the last of the body.
+  if (setMark >= 0) body = Uint8Array.from(Buffer.concat([without(body, SET_MARKS), from.body.subarray(setMark - 4)]));
+  if (ifId !== 0) sad.words[oldRow + Row.IF_ID] = ifId;
+  sad.setAttributes(old, { head: to.head, body, tail: to.tail });
   sad.changed(old);
   return true;
 }

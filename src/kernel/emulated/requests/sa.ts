@@ -2,13 +2,14 @@ import { hostLittleEndian } from '../../../netlink/index.ts';
 import { IpProto, XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
 import { armTimer } from '../aevent.ts';
 import { Errno } from '../errno.ts';
+import { findLarval, larvalBySeq } from '../larval.ts';
 import { checkExpire, deleteSa, sendExpire, startLifetimeTimer } from '../lifetime.ts';
 import type { Namespace } from '../namespace.ts';
 import { protoMatches, usesSpi } from '../proto.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, RowBit, SaState } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
-import { copyInfo, writeExtras, writeSa } from '../write-sa.ts';
+import { copyInfo, cpuOf, writeExtras, writeSa } from '../write-sa.ts';
 import { A, checkNewSa } from './sa-check.ts';
 import { constructSa } from './sa-construct.ts';
 import { mergeUpdate } from './sa-update.ts';
@@ -73,48 +74,44 @@ function lookupByAddresses(
   return NO_SLOT;
 }
 
-function insert(ns: Namespace, slot: number): void {
+/** Puts a row into the database, whatever else there is. */
+export function insertSa(ns: Namespace, slot: number): void {
   ns.sad.insert(slot);
   if (ns.sad.words[ns.sad.row(slot) + Row.MAXAGE] !== 0) armTimer(ns, slot);
   startLifetimeTimer(ns, slot);
 }
 
-function add(ns: Namespace, slot: number): number {
+/** Puts a row into the database in place of a larval one; EEXIST if there is an SA of that identity (xfrm_state.c:xfrm_state_add). */
+export function addSa(ns: Namespace, slot: number): number {
   if (locate(ns, slot) !== NO_SLOT) return Errno.EEXIST;
-  const larval = usesSpi(ns.sad.proto(slot)) ? findLarval(ns, slot) : NO_SLOT;
-  insert(ns, slot);
+  const larval = usesSpi(ns.sad.proto(slot)) ? larvalFor(ns, slot) : NO_SLOT;
+  insertSa(ns, slot);
   if (larval !== NO_SLOT) deleteSa(ns, larval);
   return 0;
 }
 
 /** The larval SA that this one has been asked for: by the number of its ACQUIRE, else by all that it has. */
-function findLarval(ns: Namespace, slot: number): number {
+function larvalFor(ns: Namespace, slot: number): number {
   const { sad } = ns;
-  const { words } = sad;
   const row = sad.row(slot);
-  const count = sad.family(slot) === 2 ? 1 : 4;
-  const same = (other: number, field: number): boolean => {
-    for (let i = 0; i < count; i++) if (words[row + field + i] !== words[other + field + i]) return false;
-    return true;
-  };
-  const seq = words[row + Row.ACQ_SEQ];
-  if (seq !== 0) {
-    for (const candidate of sad.larval) {
-      const other = sad.row(candidate);
-      if (words[other + Row.ACQ_SEQ] !== seq || sad.proto(candidate) !== sad.proto(slot)) continue;
-      if (same(other, Row.DADDR)) return candidate;
-    }
-  }
-  for (const candidate of sad.larval) {
-    const other = sad.row(candidate);
-    if (words[other + Row.SPI] !== 0 || words[other + Row.REQID] !== words[row + Row.REQID]) continue;
-    if (sad.mode(candidate) !== sad.mode(slot) || sad.family(candidate) !== sad.family(slot)) continue;
-    if (sad.proto(candidate) !== sad.proto(slot) || words[other + Row.IF_ID] !== words[row + Row.IF_ID]) continue;
-    if (words[other + Row.MARK] !== words[row + Row.MARK]) continue;
-    if (words[other + Row.MARK_MASK] !== words[row + Row.MARK_MASK]) continue;
-    if (same(other, Row.DADDR) && same(other, Row.SADDR)) return candidate;
-  }
-  return NO_SLOT;
+  const word = (at: number): number => sad.words[row + at] as number;
+  const address = (at: number): Uint8Array => sad.bytes.slice(4 * row + at, 4 * row + at + 16);
+  const proto = sad.proto(slot);
+  const daddr = address(InfoByte.DADDR);
+  const seq = word(Row.ACQ_SEQ);
+  const bySeq = seq === 0 ? NO_SLOT : larvalBySeq(ns, seq, word(Row.MARK), daddr);
+  if (bySeq !== NO_SLOT && sad.proto(bySeq) === proto) return bySeq;
+  return findLarval(ns, {
+    family: sad.family(slot),
+    mode: sad.mode(slot),
+    proto,
+    reqid: word(Row.REQID),
+    mark: word(Row.MARK),
+    markMask: word(Row.MARK_MASK),
+    daddr,
+    saddr: address(InfoByte.SADDR),
+    cpu: cpuOf(sad, slot),
+  });
 }
 
 /** NEWSA's end: the event shows the SA as it was asked for. */
@@ -132,7 +129,7 @@ function update(r: Request, slot: number): number {
   if (old === NO_SLOT) return Errno.ESRCH;
   if (sad.dir(old) !== sad.dir(slot)) return Errno.ESRCH;
   if (sad.state(old) === SaState.ACQ) {
-    insert(ns, slot);
+    insertSa(ns, slot);
     deleteSa(ns, old);
     return 0;
   }
@@ -156,7 +153,7 @@ export function newOrUpdateSa(r: Request): number {
   const isUpdate = r.type === XfrmMsg.UPDSA;
   const old = isUpdate ? locate(ns, slot) : NO_SLOT;
   const replaces = old !== NO_SLOT && sad.state(old) === SaState.ACQ;
-  const failed = isUpdate ? update(r, slot) : add(ns, slot);
+  const failed = isUpdate ? update(r, slot) : addSa(ns, slot);
   if (failed === 0) notify(r, slot);
   if (failed !== 0 || (isUpdate && !replaces)) sad.release(slot);
   return failed;

@@ -1,6 +1,6 @@
 import { IpProto, XfrmMsg } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
-import { findLarval, insertLarval, type LarvalFacts, larvalBySeq, newLarval } from '../larval.ts';
+import { findLarval, insertLarval, type LarvalFacts, larvalBySeq, newLarval, showLarval } from '../larval.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
@@ -18,7 +18,7 @@ export function allocSpi(r: Request): number {
   const max = r.u32(MAX);
   const proto = r.u8(InfoByte.PROTO);
   if (proto === IpProto.COMP) {
-    if (max > IPCOMP_SPI_MAX) return r.failSince62(Errno.EINVAL, 'SPI is too large for COMP (must be < 0x10000)');
+    if (max > IPCOMP_SPI_MAX) return r.failSince62(Errno.EINVAL, 'IPCOMP SPI must be <= 65535');
   } else if (proto !== IpProto.ESP && proto !== IpProto.AH) {
     return r.failSince62(Errno.EINVAL, 'Invalid protocol, must be one of AH, ESP, IPCOMP');
   }
@@ -26,20 +26,24 @@ export function allocSpi(r: Request): number {
 
   const { ns } = r;
   const { sad } = ns;
+  if (r.attributes.has(A.SA_PCPU) && r.attributes.u32(A.SA_PCPU) >= ns.host.profile.cpus) {
+    return r.fail(Errno.EINVAL, 'pCPU number too big');
+  }
   const facts: LarvalFacts = {
     family: r.u16(InfoByte.FAMILY),
     mode: r.u8(InfoByte.MODE),
     proto,
     reqid: r.u32(4 * Row.REQID),
     ifId: r.attributes.u32(A.IF_ID),
-    mark: r.mark(),
+    mark: r.markValue(),
     markMask: r.markMask(),
     daddr: r.slice(InfoByte.DADDR, 16),
     saddr: r.slice(InfoByte.SADDR, 16),
     seq: 0,
+    cpu: r.attributes.has(A.SA_PCPU) ? r.attributes.u32(A.SA_PCPU) : undefined,
   };
   const seq = r.u32(4 * Row.ACQ_SEQ);
-  let slot = seq === 0 ? NO_SLOT : larvalBySeq(ns, seq, facts.mark, facts.daddr);
+  let slot = seq === 0 ? NO_SLOT : larvalBySeq(ns, seq, r.mark(), facts.daddr);
   if (slot === NO_SLOT) slot = findLarval(ns, facts);
   // Without memory for it the kernel says that it has found none.
   if (slot === NO_SLOT && r.outOfMemory() !== 0) return r.failSince62(Errno.ENOENT, 'Target ACQUIRE not found');
@@ -54,7 +58,10 @@ export function allocSpi(r: Request): number {
     if (spi < 0) return r.failSince62(Errno.ENOENT, 'No SPI available in the requested range');
     sad.setSpi(slot, spi);
   }
-  if (dir !== 0) sad.setDir(slot, dir);
+  if (dir !== 0) {
+    sad.setDir(slot, dir);
+    showLarval(ns, slot);
+  }
   if (r.outOfMemory() !== 0) return Errno.ENOMEM;
   ns.host.writer.reset();
   writeSa(ns, slot, XfrmMsg.NEWSA, 0, r.seq, r.requester.portId);

@@ -1,0 +1,229 @@
+import { type Sa, saIdOf } from '../client/index.ts';
+import { XFRM_INF } from '../xfrm/index.ts';
+import { withoutMark } from './ceiling.ts';
+import type { Write } from './effects.ts';
+import { updateSa } from './install.ts';
+import { packetsWithin } from './rate.ts';
+import { directionOf, numberOf, type SaRecord, saKey } from './sa.ts';
+import { type State, write } from './state.ts';
+
+/**
+ * Grants, the active's side: outbound numbers of an SA are used only up to its grant, and a grant is raised only after the standby has
+ * acknowledged it. A takeover goes on above it, so no number is used twice whatever was lost on the way (S1).
+ *
+ * In mode `safe` the kernel enforces it: the SA's hard packet limit is its ceiling. Where the key manager has set a lower limit, that one
+ * rules; its own limits come back when the ceiling goes.
+ */
+
+export interface GrantSettings {
+  /**
+   * `safe`: an active that has lost its standby stops at the ceilings, unless the standby resigned or was dismissed. `available`: it goes
+   * on, without ceilings.
+   */
+  readonly mode: 'safe' | 'available';
+  /** How many numbers a grant has at least, and for how long an SA gets by on one at its highest rate. */
+  readonly numbersMin: number;
+  readonly horizonMs: number;
+}
+
+/** A receiver infers the upper half of an extended number: one jump stays far below 2^32 (RFC 4303, appendix A2). */
+const NUMBERS_MAX = 2 ** 30;
+const LAST_32 = 2 ** 32 - 1;
+/** Beyond it a number is not exact here. No SA gets there. */
+const LAST_64 = Number.MAX_SAFE_INTEGER;
+const ESN = 128;
+export interface GrantEntry {
+  readonly handle: number;
+  /** The highest number that may be used. */
+  readonly upTo: number;
+}
+
+/** An SA that only receives has no numbers to grant. */
+const sends = (record: SaRecord): boolean => directionOf(record) !== 'in';
+
+/** How far the next grant of this SA goes: half of what is left where numbers end. */
+function nextGrant({ numbersMin, horizonMs }: GrantSettings, record: SaRecord): number {
+  const { sa, counters, rate } = record;
+  const now = numberOf(counters);
+  const last = (sa.body.flags & ESN) !== 0 && sa.attributes.replayEsnVal !== undefined ? LAST_64 : LAST_32;
+  const size = Math.min(Math.max(numbersMin, packetsWithin(rate, horizonMs)), NUMBERS_MAX, Math.ceil((last - now) / 2));
+  return Math.max(now + Math.ceil(size), record.granted);
+}
+
+/** From which number on more is asked for: half of the grant is left then. */
+const halfway = (record: SaRecord): number => {
+  const now = numberOf(record.counters);
+  return now + (record.granted - now) / 2;
+};
+
+/** There is a standby that may take over, from now on: nothing beyond a grant without its word. */
+export function bind(s: State): void {
+  if (s.bound) return;
+  s.bound = true;
+  grantFirst(s, [...s.sas]);
+}
+
+/** The first grants of SAs that the standby cannot know yet need nobody's word. */
+export function grantFirst(s: State, records: readonly SaRecord[]): void {
+  if (!s.bound) return;
+  const sending = records.filter(sends);
+  for (const record of sending) {
+    if (record.granted <= numberOf(record.counters)) record.granted = nextGrant(s.settings.grants, record);
+    record.raiseAt = halfway(record);
+  }
+  writeCeilings(s, sending);
+}
+
+/** No standby may take over: the kernel's limits are the key manager's again. */
+export function unbind(s: State): void {
+  if (!s.bound) return;
+  s.bound = false;
+  s.asked.clear();
+  s.wanting.clear();
+  for (const record of s.sas) record.raiseAt = Number.POSITIVE_INFINITY;
+  removeCeilings(s);
+}
+
+export function removeCeilings(s: State): void {
+  const held = [...s.sas].filter((record) => record.ceiling !== undefined);
+  for (const record of held) record.ceiling = undefined;
+  s.write(held.map((record) => write('ceiling', record.handle, updateSa(record))));
+}
+
+/** The number that an SA has used moved: more is asked for in time. The hot path of an active node. */
+export function noteNumber(s: State, record: SaRecord): void {
+  if (numberOf(record.counters) < record.raiseAt) return;
+  record.raiseAt = Number.POSITIVE_INFINITY;
+  s.wanting.add(record);
+}
+
+/** Grants in one frame, of which the standby keeps each. */
+const ENTRIES_MAX = 1024;
+
+/** Asks the standby for what is wanted. What turns out to be an inbound SA needs no ceiling. */
+export function askForGrants(s: State): void {
+  for (const record of s.dirty) {
+    if (record.ceiling === undefined || sends(record)) continue;
+    record.ceiling = undefined;
+    s.write([write('ceiling', record.handle, updateSa(record))]);
+  }
+  if (s.wanting.size === 0 || !s.streaming) return;
+  const wanting = [...s.wanting].filter((record) => s.sas.has(record) && sends(record));
+  s.wanting.clear();
+  for (let i = 0; i < wanting.length; i += ENTRIES_MAX) {
+    const entries = wanting
+      .slice(i, i + ENTRIES_MAX)
+      .map((record) => ({ handle: record.handle, upTo: nextGrant(s.settings.grants, record) }));
+    const id = s.nextAsk++;
+    s.asked.set(id, entries);
+    s.send({ type: 'grants', id, entries });
+  }
+}
+
+/** The standby knows: the numbers may be used. */
+export function onGranted(s: State, id: number): void {
+  const entries = s.asked.get(id);
+  s.asked.delete(id);
+  const raised: SaRecord[] = [];
+  for (const { handle, upTo } of entries ?? []) {
+    const record = s.sas.byHandle(handle);
+    if (record === undefined) continue;
+    record.granted = Math.max(record.granted, upTo);
+    record.raiseAt = halfway(record);
+    raised.push(record);
+  }
+  writeCeilings(s, raised);
+}
+
+/** The link is gone: what was asked for will not be answered. It is asked for again when a standby is back. */
+export function forgetAsked(s: State): void {
+  for (const entries of s.asked.values()) {
+    for (const { handle } of entries) {
+      const record = s.sas.byHandle(handle);
+      if (record) s.wanting.add(record);
+    }
+  }
+  s.asked.clear();
+}
+
+// --- ceilings -----------------------------------------------------------------------------------------------------------
+
+/** The hard packet limit at which the SA has used its grant; undefined where the key manager's own limit comes first. */
+function ceilingOf({ sa, counters, granted }: SaRecord): bigint | undefined {
+  const limit = BigInt(counters.packets) + BigInt(granted - numberOf(counters));
+  return sa.body.lft.hardPacketLimit <= limit ? undefined : limit;
+}
+
+function writeCeilings(s: State, records: readonly SaRecord[]): void {
+  if (s.settings.grants.mode !== 'safe') return;
+  const writes: Write[] = [];
+  let hidden = false;
+  for (const record of records) {
+    const ceiling = ceilingOf(record);
+    if (ceiling === record.ceiling) continue;
+    if (ceiling !== undefined) hidden = hides(s, record) || hidden;
+    record.ceiling = ceiling;
+    writes.push(write('ceiling', record.handle, updateSa(record)));
+  }
+  // On disk before a ceiling hides them.
+  if (hidden) s.emit({ type: 'keepLimits', limits: [...s.keptLimits] });
+  s.write(writes);
+}
+
+/** Whether the ceiling stands before a limit of the key manager that is not kept yet. */
+function hides(s: State, { id, sa }: SaRecord): boolean {
+  const { hardPacketLimit } = sa.body.lft;
+  const key = saKey(id);
+  if (hardPacketLimit === XFRM_INF || s.keptLimits.get(key) === hardPacketLimit) return false;
+  s.keptLimits.set(key, hardPacketLimit);
+  return true;
+}
+
+/**
+ * The SA as its key manager has set it: what a ceiling hides comes from what is known of the SA, or, in a daemon that has just been started,
+ * from the disk. `ceiling`: the limit in its place, if it is one.
+ */
+export function withoutCeiling(s: State, sa: Sa, known: SaRecord | undefined): { sa: Sa; ceiling: bigint | undefined } {
+  const { lft } = sa.body;
+  const kept = s.keptLimits.get(saKey(saIdOf(sa)));
+  const unmarked = withoutMark(lft) ?? (kept !== undefined && kept > lft.hardPacketLimit ? lft : undefined);
+  if (unmarked === undefined) return { sa, ceiling: undefined };
+  const own = known?.sa.body.lft ?? { ...unmarked, hardPacketLimit: kept ?? XFRM_INF };
+  return { sa: { ...sa, body: { ...sa.body, lft: own } }, ceiling: lft.hardPacketLimit };
+}
+
+/** A daemon that has just been started finds the ceilings of its last life: it is bound by them, as the standby knows them. */
+export function takeOverCeiling(s: State, record: SaRecord, ceiling: bigint): void {
+  record.ceiling = ceiling;
+  record.granted = numberOf(record.counters) + Math.max(0, Number(ceiling) - record.counters.packets);
+  record.raiseAt = halfway(record);
+  s.bound = true;
+  noteNumber(s, record);
+}
+
+/** What the kernel has is not what was written last: somebody else has set the limits of the SA. */
+export function restoreCeiling(s: State, record: SaRecord, found: bigint | undefined): void {
+  // An earlier ceiling: the write of the latest one is still under way.
+  if (found !== undefined || record.ceiling === undefined) return;
+  record.ceiling = undefined;
+  record.softTold = false;
+  writeCeilings(s, [record]);
+}
+
+/** The key manager knows. */
+export function onSoftExpire(s: State, id: SaRecord['id']): void {
+  const record = s.sas.find(id);
+  if (record) record.softTold = true;
+}
+
+/** Nobody is there to acknowledge what SAs need. Said once each time. */
+export function warnOfCeilings(s: State): void {
+  const needed = s.wanting.size > 0 && s.peer === undefined;
+  if (needed && !s.warnedOfCeilings)
+    s.log(
+      'warn',
+      `${s.wanting.size} SAs have used half of their grants and no standby is there to raise them: they stop at their ceilings. ` +
+        'If the standby is gone for good and cannot take over: xfrmsync dismiss',
+    );
+  s.warnedOfCeilings = needed;
+}

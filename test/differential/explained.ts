@@ -1,0 +1,67 @@
+import type { Scenario } from '../../src/conformance/scenario.ts';
+import { forEachMessage, hostLittleEndian, NLMSG_HDRLEN, NlmsgType } from '../../src/netlink/index.ts';
+import { XfrmMsg } from '../../src/xfrm/index.ts';
+
+/** Differences that are understood and left. Each is listed in docs/emulated-kernel.md too. */
+
+interface Explained {
+  readonly name: string;
+  readonly reason: string;
+  readonly applies: (recorded: Scenario, detail: string) => boolean;
+}
+
+const little = hostLittleEndian;
+/** SAs from which on the kernel's tables grow. */
+const FIRST_GROWTH = 8;
+/** Address, SPI and protocol in xfrm_usersa_info. */
+const SA_ID = NLMSG_HDRLEN + 56;
+const SA_ID_END = SA_ID + 21;
+
+const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+/** The numbers of requests that were refused. */
+function refusals(replies: readonly string[]): Set<number> {
+  const refused = new Set<number>();
+  for (const hex of replies) {
+    const view = viewOf(Buffer.from(hex, 'hex'));
+    if (view.byteLength < NLMSG_HDRLEN + 4 || view.getUint16(4, little) !== NlmsgType.ERROR) continue;
+    if (view.getInt32(NLMSG_HDRLEN, little) !== 0) refused.add(view.getUint32(8, little));
+  }
+  return refused;
+}
+
+/** The SAs that were made, by address, SPI and protocol; those that are gone again are counted too. */
+function madeSas({ steps }: Scenario): Map<string, number> {
+  const made = new Map<string, number>();
+  for (const step of steps) {
+    if (step.op !== 'send') continue;
+    const datagram = Buffer.from(step.hex, 'hex');
+    const refused = refusals(step.reply ?? []);
+    forEachMessage(datagram, (at, length) => {
+      const view = viewOf(datagram.subarray(at, at + length));
+      const type = view.getUint16(4, little);
+      const makes = type === XfrmMsg.NEWSA || type === XfrmMsg.UPDSA || type === XfrmMsg.ALLOCSPI;
+      if (!makes || length < SA_ID_END || refused.has(view.getUint32(8, little))) return;
+      const id = datagram.toString('hex', at + SA_ID, at + SA_ID_END);
+      made.set(id, (made.get(id) ?? 0) + 1);
+    });
+  }
+  return made;
+}
+
+export const explained: readonly Explained[] = [
+  {
+    name: 'growth of the SA tables',
+    reason:
+      'A kernel thread makes the tables grow some time after the SA that makes them crowded. Until then GETSADINFO tells the old size, and of several SAs with one identity (but for their marks) the newest is found first; after it the oldest.',
+    applies: (recorded, detail) => {
+      const made = madeSas(recorded);
+      const total = [...made.values()].reduce((sum, n) => sum + n, 0);
+      return total >= FIRST_GROWTH && (/sadhcnt/.test(detail) || [...made.values()].some((n) => n > 1));
+    },
+  },
+];
+
+/** The name of the explained difference that this one is. */
+export const explanationOf = (recorded: Scenario, detail: string): string | undefined =>
+  explained.find(({ applies }) => applies(recorded, detail))?.name;
