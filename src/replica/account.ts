@@ -26,7 +26,7 @@ import { type State, write } from './state.ts';
 export function adopt(s: State, reading: Reading, nowMs: number): void {
   const gone = new Set(s.sas);
   for (const sa of reading.sas) {
-    const record = s.isGoneMeanwhile(saKey(saIdOf(sa))) ? undefined : putSa(s, sa, nowMs);
+    const record = isOutdated(s, sa) ? undefined : putSa(s, sa, nowMs);
     if (record) gone.delete(record);
   }
   for (const record of gone) if (!s.isNewMeanwhile(saKey(record.id))) drop(s, record);
@@ -36,6 +36,16 @@ export function adopt(s: State, reading: Reading, nowMs: number): void {
     if (!s.isGoneMeanwhile(key) && putPolicy(s, policy)) gonePolicies.delete(key);
   }
   for (const key of gonePolicies) if (!s.isNewMeanwhile(key)) dropPolicy(s, key);
+}
+
+/** Whether events have said, while this was being read, that it is gone, or that another SA has its SPI by now. */
+export function isOutdated(s: State, sa: Sa): boolean {
+  const id = saIdOf(sa);
+  const key = saKey(id);
+  if (s.isGoneMeanwhile(key)) return true;
+  if (!s.isNewMeanwhile(key)) return false;
+  const known = s.sas.find(id);
+  return known !== undefined && !sameSa(known.sa, sa);
 }
 
 /** Counters of SAs moved: every NEWAE of a datagram. The hot path of an active node. */

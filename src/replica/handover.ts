@@ -49,8 +49,8 @@ export function onDrained(s: State, reading: Reading, nowMs: number): void {
   const now = new Map<number, Counters>();
   for (const sa of reading.sas) {
     const record = s.sas.find(saIdOf(sa));
-    // Packets as they were read: a lifetime that was set back by hand is not followed otherwise.
-    if (record) now.set(record.handle, { ...record.counters, packets: Number(sa.body.curlft.packets) });
+    // As they were read: what is known otherwise does not follow a lifetime that was set back, and takes the last number for a shut one.
+    if (record) now.set(record.handle, countersOf(sa));
   }
   const drain = s.drain ?? { untilMs: nowMs + drainMaxMs, before: undefined, shuts: 0, shut: new Set<SaRecord>() };
   const { before } = drain;

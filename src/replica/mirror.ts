@@ -136,14 +136,14 @@ function forget(s: State, record: SaRecord): void {
 export function reconcile(s: State, reading: Reading): void {
   const writes: Write[] = [];
   for (const sa of reading.sas) {
-    if (!selectsSa(s.settings.selection, sa)) continue;
     const record = s.sas.find(saIdOf(sa));
-    const isOther = record !== undefined && !sameSa(sa, record.sa);
-    if (record === undefined || (isOther && s.settings.install === 'takeover')) {
-      writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
-    } else if (isOther && record.installed) {
-      s.write([write('delete', record.handle, deleteSa(record)), ...installing(s, record)]);
-    } else if (!record.installed && s.settings.install === 'takeover') {
+    const immediate = s.settings.install === 'immediate';
+    if (record === undefined) {
+      if (selectsSa(s.settings.selection, sa)) writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
+    } else if (!sameSa(sa, record.sa)) {
+      if (!immediate) writes.push(write('delete', 0, deleteSa(record)));
+      else if (record.installed) s.write([write('delete', record.handle, deleteSa(record)), ...installing(s, record)]);
+    } else if (!record.installed && !immediate) {
       // From an earlier reign of this node: it is kept in step, and goes when the active's goes (S3).
       record.installed = true;
       s.touch(record);

@@ -3,6 +3,7 @@ import type { AeventCursor, AnyXfrmMessage } from '../xfrm/index.ts';
 import {
   adopt,
   drop,
+  isOutdated,
   onAevents,
   onPolicyGone,
   onReadThresholds,
@@ -154,7 +155,7 @@ export class Replica {
     const record = s.sas.byHandle(handle);
     // While SAs are being opened nothing may park them again.
     if (s.role === 'standby' && record !== undefined && s.phase !== 'takingOver') onCollision(s, record, sa);
-    else if (s.role === 'active' && sa !== undefined && !s.isGoneMeanwhile(saKey(saIdOf(sa)))) putSa(s, sa, nowMs);
+    else if (s.role === 'active' && sa !== undefined && !isOutdated(s, sa)) putSa(s, sa, nowMs);
     s.readDone();
   }
 

@@ -103,7 +103,7 @@ export class Daemon implements WireEnd {
     const start =
       saved === undefined ? fresh : saved.bootId === bootId ? saved : { ...saved, role: 'standby' as const, bootId };
     const go = (): void => {
-      this.replica.start(start, this.#around.disk.keptLimits);
+      this.replica.start(start, disk.limits.bootId === bootId ? disk.limits.of : []);
       this.#pump();
     };
     if (saved === undefined || saved.role !== start.role)
@@ -354,6 +354,10 @@ export class Daemon implements WireEnd {
           }),
         );
         return true;
+      case 'keepLimits':
+        // On the disk as soon as it is asked for: what a crash would lose of it is not modelled.
+        disk.limits = { bootId, of: effect.limits };
+        return false;
       case 'hook':
         this.#hooks.push(effect.name);
         if (this.#hooks.length === 1) this.#runHook();
@@ -367,11 +371,9 @@ export class Daemon implements WireEnd {
       case 'promoted':
         this.#answer({ promoted: effect.report });
         return false;
+      case 'dismissed':
       case 'demoted':
         this.#answer({ demoted: true });
-        return false;
-      case 'keepLimits':
-        disk.keptLimits = effect.limits;
         return false;
       case 'dismissed':
         this.#answer({ dismissed: true });

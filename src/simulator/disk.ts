@@ -5,8 +5,8 @@ import type { Schedule } from './schedule.ts';
 /** Role and term of one machine, as `role/` keeps them: a crash leaves the old or the new, never half of either. */
 export class Disk {
   stored: (Durable & { readonly bootId: number }) | undefined;
-  /** Limits of key managers that ceilings hide; as small as it is, it is there at once. */
-  keptLimits: readonly (readonly [string, bigint])[] = [];
+  /** Limits of key managers that ceilings hide, of one boot. */
+  limits: { bootId: number; of: readonly (readonly [sa: string, limit: bigint])[] } = { bootId: 0, of: [] };
   /** Writes wait until then. */
   stalledUntilMs = 0;
   /** Writes fail until then. */

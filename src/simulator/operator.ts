@@ -61,6 +61,11 @@ export class Operator {
         this.#world.killDaemon(gateway, RESTART_MS);
         return;
       }
+      if (force && this.#world.halfHanded.has(gateway)) {
+        this.#world.story(gateway, 'is switched off and on: its daemon has died in a handover');
+        this.#world.crash(gateway, OFF_MS);
+        return;
+      }
       for (const other of this.#world.gateways) if (other !== gateway) this.#silence(other, daemon.state.term);
       this.#lift(gateway);
     }
@@ -133,6 +138,7 @@ export class Operator {
   #liftFences(): void {
     const { gateways, nowMs } = this.#world;
     for (const gateway of gateways) {
+      if (gateway.daemon?.idle && gateway.daemon.state.complete) this.#world.halfHanded.delete(gateway);
       if (!gateway.fenced) continue;
       const { daemon } = gateway;
       const term = Math.max(...gateways.map((g) => g.disk.stored?.term ?? 0));

@@ -70,6 +70,8 @@ export class World {
   trap: Trap | undefined;
   /** SAs of which the next event is lost without a word: by SPI. */
   readonly losing = new Set<number>();
+  /** Machines on which a daemon has died in a handover: some of their SAs may still let packets in. */
+  readonly halfHanded = new Set<Gateway>();
   readonly #tell: Tell | undefined;
   #takeovers = 0;
   #switchovers = 0;
@@ -223,6 +225,7 @@ export class World {
 
   crash(gateway: Gateway, backMs: number): void {
     if (!gateway.on) return;
+    this.halfHanded.delete(gateway);
     gateway.powerOff();
     this.schedule.after(Math.max(backMs, 1), () => {
       gateway.powerOn();
@@ -232,7 +235,9 @@ export class World {
   }
 
   killDaemon(gateway: Gateway, backMs: number): void {
-    if (gateway.daemon === undefined) return;
+    const { daemon } = gateway;
+    if (daemon === undefined) return;
+    if (!daemon.idle && (daemon.state.phase === 'handingOver' || daemon.state.resigned)) this.halfHanded.add(gateway);
     gateway.killDaemon();
     this.#restart(gateway, backMs);
   }

@@ -157,6 +157,26 @@ it('a takeover by force without an account goes on far above all that another no
   expect(a.kernel.transmit(id(OUT))).toBeGreaterThan(sent);
 });
 
+it('an SPI that is given out anew while everything is read does not bring the old SA back (S3)', () => {
+  const world = pair();
+  const { a, b } = world;
+  // The kernel is read, and before its answer comes the SA is replaced.
+  const { dump } = a.kernel;
+  a.kernel.dump = () => {
+    const reading = dump.call(a.kernel);
+    a.kernel.dump = dump;
+    a.kernel.delete(id(IN));
+    a.kernel.add(sa(IN, { key: 2 }));
+    a.readEvents();
+    return reading;
+  };
+  a.replica.resync();
+  world.settle();
+  const keyOf = (node: TestNode) => recordOf(node, id(IN))?.sa.attributes.algAead?.key[0];
+  expect([keyOf(a), keyOf(b)]).toEqual([2, 2]);
+  expect(b.kernel.get(id(IN))?.sa.attributes.algAead?.key[0]).toBe(2);
+});
+
 describe('a handover', () => {
   it('is not disturbed by a standby that asks for everything anew (S1)', () => {
     const world = pair();
@@ -170,6 +190,20 @@ describe('a handover', () => {
     world.settle();
     expect(b.state.role).toBe('active');
     expect(b.kernel.transmit(id(OUT))).toBeGreaterThan(20n);
+  });
+
+  it('that is given up leaves an SA at its last number, once it has got there (S1)', () => {
+    const world = pair([sa(OUT, { oseq: 0xffff_fff0 })]);
+    const { a, b } = world;
+    transmit(a, 5);
+    world.settle();
+    a.diskFault = 'no space left';
+    b.replica.promote(world.nowMs, { force: false });
+    world.until(() => a.state.phase === 'handingOver');
+    transmit(a, 100);
+    world.settle();
+    expect(a.state.role).toBe('active');
+    expect(a.kernel.transmit(id(OUT))).toBeUndefined();
   });
 
   it('at the last number takes the window as it is, also if the lifetime was set back by hand (S2)', () => {
