@@ -54,7 +54,7 @@ export class Namespace {
   /** What requests are to be refused with, by the wish of a test; undefined: nothing. */
   refusals: Faults<number> | undefined;
 
-  /** A kernel thread that makes the policy tables grow. */
+  /** A kernel thread that makes the policy tables grow, where it has a CPU of its own. */
   readonly #growth = new Timer(() => this.spd.grow());
 
   /** The aevent timer and the lifetime timer of each SA. */
@@ -68,9 +68,19 @@ export class Namespace {
     this.lifetimeTimers = new SaTimers(host.timers, now, (slot) => onLifetimeTimer(this, slot));
   }
 
-  /** A policy came to a crowded direction: the tables grow, at once or a moment later. */
+  #policiesAreCrowded = false;
+
+  /** What a system call has left to kernel threads: with a single CPU they run when it is through. */
+  runThreads(): void {
+    if (this.sad.isCrowded) this.sad.growAsTheKernel();
+    if (!this.#policiesAreCrowded) return;
+    this.#policiesAreCrowded = false;
+    this.spd.grow();
+  }
+
+  /** A policy came to a crowded direction: the tables grow after the system call, or a moment later. */
   growPolicyTables(): void {
-    if (!this.host.profile.smp) this.spd.grow();
+    if (!this.host.profile.smp) this.#policiesAreCrowded = true;
     else if (this.#growth.dueMs === Number.POSITIVE_INFINITY) {
       this.host.timers.arm(this.#growth, this.host.jiffyMs(this.host.jiffies() + 1));
     }

@@ -254,6 +254,7 @@ function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): void
   }
   sendAcquire(ns, slot, policy, at);
   insertLarval(ns, slot);
+  ns.runThreads();
 }
 
 /** The selector of an SA that a packet has asked for: this flow alone. */

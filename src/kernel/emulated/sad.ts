@@ -44,6 +44,8 @@ export class Sad {
   count = 0;
   /** Buckets as GETSADINFO tells: they double when there are as many SAs and a new one meets another in its bucket. */
   hashSize = 8;
+  /** Whether they are to double: a kernel thread does it, when the system call that made them crowded is through. */
+  isCrowded = false;
   /** Larval SAs: few, and searched by more than one key. */
   readonly larval = new Set<number>();
   readonly cursors = new Set<SadCursor>();
@@ -296,7 +298,7 @@ export class Sad {
     this.count++;
     this.#link(slot);
     if (this.count > this.#byDst.length) this.#rehash();
-    if (this.count >= this.hashSize && this.#collides(slot)) this.#growAsTheKernel();
+    if (!this.isCrowded && this.count >= this.hashSize) this.isCrowded = this.#collides(slot);
     if (words[row + Row.STATE] === SaState.ACQ) this.larval.add(slot);
   }
 
@@ -380,7 +382,8 @@ export class Sad {
     if (!once) {
       const word = (i: number): number => words[row + Row.DADDR + i] as number;
       const family = this.family(slot);
-      const mark = words[row + Row.MARK] as number;
+      // A larval SA keeps its mark as it was given (xfrm_state.c:xfrm_alloc_spi).
+      const mark = ((words[row + Row.MARK] as number) & (words[row + Row.MARK_MASK] as number)) >>> 0;
       return this.lookup(word(0), word(1), word(2), word(3), spi, proto, family, mark) !== NO_SLOT;
     }
     let next = this.#bySpi[spiHash(spi, proto) & (this.#bySpi.length - 1)] as number;
@@ -493,8 +496,12 @@ export class Sad {
     return addressBucket(this.view, base + DADDR, base + SADDR, reqid, this.family(slot), this.hashSize);
   }
 
-  /** The kernel moves chains from their front to the front of new ones: of several SAs with one identity the oldest is first then. */
-  #growAsTheKernel(): void {
+  /**
+   * The kernel moves chains from their front to the front of new ones: of several SAs with one identity the oldest is first then
+   * (xfrm_state.c:xfrm_hash_resize).
+   */
+  growAsTheKernel(): void {
+    this.isCrowded = false;
     this.hashSize *= 2;
     const order = this.#slots(this.#bySpi, Row.NEXT_SPI);
     const outbound = this.#slots(this.#byDst, Row.NEXT_DST);
