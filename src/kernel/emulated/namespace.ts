@@ -64,8 +64,8 @@ export class Namespace {
   constructor(host: Host) {
     this.host = host;
     const now = (): number => host.clock.monotonicMs();
-    this.aeventTimers = new SaTimers(host.timers, now, (slot) => onAeventTimer(this, slot));
-    this.lifetimeTimers = new SaTimers(host.timers, now, (slot) => onLifetimeTimer(this, slot));
+    this.aeventTimers = new SaTimers(host.timers, now, 'last armed first', (slot) => onAeventTimer(this, slot));
+    this.lifetimeTimers = new SaTimers(host.timers, now, 'first armed first', (slot) => onLifetimeTimer(this, slot));
   }
 
   #policiesAreCrowded = false;

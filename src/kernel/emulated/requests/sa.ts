@@ -1,5 +1,5 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
-import { IpProto, XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
+import { AddressFamily, IpProto, XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
 import { armTimer } from '../aevent.ts';
 import { Errno } from '../errno.ts';
 import { findLarval, larvalBySeq } from '../larval.ts';
@@ -58,7 +58,7 @@ function lookupByAddresses(
   { proto, family, mark }: { proto: number; family: number; mark: number },
 ): number {
   const { sad } = ns;
-  const words = family === 2 ? 1 : 4;
+  const words = family === AddressFamily.INET6 ? 4 : 1;
   for (let slot = sad.newest(); slot >= 0; slot = sad.older(slot)) {
     if (sad.proto(slot) !== proto || sad.family(slot) !== family) continue;
     const row = sad.row(slot);
