@@ -14,6 +14,7 @@ const groups: Readonly<Record<string, Group>> = {
   init: () => import('./init.ts'),
   daemon: () => import('./daemon.ts'),
   gateway: () => import('./gateway.ts'),
+  demo: () => import('./demo.ts'),
   status: control,
   promote: control,
   demote: control,

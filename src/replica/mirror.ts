@@ -89,7 +89,7 @@ function takeIn(s: State, { handle, sa, thresholds }: Frame & { readonly type: '
     s.sas.rename(known, handle);
     known.sa = sa;
     known.thresholds = thresholds;
-    takeInCounters(s, { handle, counters: countersOf(sa) }, nowMs);
+    takeInCounters(s, { handle, counters: countersOf(sa) }, nowMs, s.staleSas !== undefined);
     if (immediate && !known.installed) s.write(installing(known));
     else if (immediate && limits) s.write([write('update', handle, updateSa(known))]);
     return;
@@ -109,7 +109,7 @@ function takeIn(s: State, { handle, sa, thresholds }: Frame & { readonly type: '
   if (immediate) s.write(installing(record));
 }
 
-function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: number): void {
+function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: number, untold = false): void {
   const record = s.sas.byHandle(handle);
   if (record === undefined) return;
   s.counts.updatesReceived++;
@@ -118,7 +118,7 @@ function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: nu
   const kept = seq === counters.seq && seqHi === counters.seqHi ? record.counters.bitmap : undefined;
   const bitmap = counters.bitmap ?? kept;
   Object.assign(record.counters, counters, { bitmap });
-  noteRate(record.rate, counters.packets, nowMs);
+  noteRate(record.rate, counters.packets, nowMs, untold);
   s.touch(record);
 }
 
