@@ -38,6 +38,7 @@ export type XfrmStat =
   | 'XfrmOutStateSeqError'
   | 'XfrmOutStateExpired'
   | 'XfrmOutPolBlock'
+  | 'XfrmOutPolError'
   | 'XfrmOutStateInvalid';
 
 /** One network namespace: its databases, sysctls, counters, and the sockets in it. */

@@ -123,12 +123,15 @@ export function output(ns: Namespace, facts: OutboundFacts): OutboundResult {
   for (const policy of policies) {
     for (let at = 0; at < policy.templates.length; at += Tmpl.SIZE) {
       const slot = stateFor(ns, policy, at, flow);
-      if (slot !== NO_SLOT) slots[count++] = slot;
-      else if (policy.templates[at + Tmpl.OPTIONAL] === 0) {
-        acquireFor(ns, policy, at, flow);
-        // xfrm_larval_drop: the packet waits for no SA, and its sender is told nothing.
-        return refused(ns, 'XfrmOutNoStates', 0);
+      if (slot !== NO_SLOT) {
+        slots[count++] = slot;
+        continue;
       }
+      const failed = acquireFor(ns, policy, at, flow);
+      if (policy.templates[at + Tmpl.OPTIONAL] !== 0) continue;
+      if (failed !== 0) return refused(ns, 'XfrmOutPolError', failed);
+      // xfrm_larval_drop: the packet waits for no SA, and its sender is told nothing.
+      return refused(ns, 'XfrmOutNoStates', 0);
     }
   }
   for (const policy of policies) touchPolicy(ns, policy);
@@ -233,16 +236,28 @@ function isAskedFor({ sad }: Namespace, { templates, mark, ifId }: Policy, at: n
   return false;
 }
 
-/** Asks the key managers for an SA, unless it is being asked for already or nobody would hear it. */
-function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): void {
+/** Whether an SA that does not do has the SPI of a template between the ends that `setEnds` has set. */
+function isSpiTaken({ sad }: Namespace, { templates, mark }: Policy, at: number): boolean {
+  const spi = wordAt(templates, at + Tmpl.SPI);
+  const word = (i: number): number => ends.words[DADDR + i] as number;
+  const proto = templates[at + Tmpl.PROTO] as number;
+  return spi !== 0 && sad.lookup(word(0), word(1), word(2), word(3), spi, proto, ends.family, mark) !== NO_SLOT;
+}
+
+/**
+ * Asks the key managers for an SA, of an optional template too, unless it is being asked for already or nobody would hear it. EEXIST: its
+ * SPI is taken.
+ */
+function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): number {
   const { host, sad } = ns;
   const { templates } = policy;
   setEnds(policy, at, flow);
   const { family } = ends;
   const proto = templates[at + Tmpl.PROTO] as number;
   const mode = templates[at + Tmpl.MODE] as number;
-  if (isAskedFor(ns, policy, at)) return;
-  if (host.listeners[XfrmGroup.ACQUIRE] === 0) return;
+  if (isAskedFor(ns, policy, at)) return 0;
+  if (isSpiTaken(ns, policy, at)) return Errno.EEXIST;
+  if (host.listeners[XfrmGroup.ACQUIRE] === 0) return 0;
   // The ends of the template count in every mode here, unless they are empty (xfrm_state.c:xfrm_init_tempstate).
   const length = family === 2 ? 4 : 16;
   const end = (to: number, own: number): Uint8Array => {
@@ -271,6 +286,7 @@ function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): void
   sendAcquire(ns, slot, policy, at);
   insertLarval(ns, slot);
   ns.runThreads();
+  return 0;
 }
 
 /** The selector of an SA that a packet has asked for: this flow alone. */
