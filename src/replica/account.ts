@@ -8,6 +8,7 @@ import { newRate, noteRate } from './rate.ts';
 import {
   type Counters,
   countersOf,
+  isBehind,
   KERNEL_THRESHOLDS,
   newRecordState,
   type SaRecord,
@@ -52,9 +53,12 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
       if (takeHigher(record, countersOfAevent(cursor))) s.touch(record);
       continue;
     }
-    // An event that waited in the socket while the kernel was read, or of an SA that took this one's place: not newer than what is
-    // known (S3).
-    if (cursor.packets < counters.packets || isBehind(cursor, record)) continue;
+    if (s.rules.monotonic && isBehind(cursor, counters) && !hasWrapped(cursor, record)) {
+      // An event that waited in the socket while the kernel was read is older than what is known, or of an SA that this one's place was
+      // given to (S3). After a lifetime was set back by hand it is not: what is ahead counts.
+      if (takeHigher(record, countersOfAevent(cursor))) s.touch(record);
+      continue;
+    }
     counters.oseq = cursor.oseq;
     counters.oseqHi = cursor.oseqHi;
     counters.seq = cursor.seq;
@@ -70,12 +74,9 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
   }
 }
 
-/** Numbers do not go back, but where they may begin anew. */
-function isBehind({ oseq, oseqHi, seq, seqHi }: AeventCursor, { counters, sa }: SaRecord): boolean {
-  const into = seqHi - counters.seqHi || seq - counters.seq;
-  const out = oseqHi - counters.oseqHi || oseq - counters.oseq;
-  return into < 0 || (out < 0 && ((sa.attributes.saExtraFlags ?? 0) & SaExtraFlag.OSEQ_MAY_WRAP) === 0);
-}
+/** Outbound numbers begin anew where the SA says that they may. */
+const hasWrapped = ({ packets }: AeventCursor, { counters, sa }: SaRecord): boolean =>
+  packets >= counters.packets && ((sa.attributes.saExtraFlags ?? 0) & SaExtraFlag.OSEQ_MAY_WRAP) !== 0;
 
 function countersOfAevent(cursor: AeventCursor): Counters {
   const { oseq, oseqHi, seq, seqHi, bytes, packets, addTime, useTime } = cursor;
@@ -93,7 +94,8 @@ export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefine
   if (known && sameSa(known.sa, sa)) {
     const changed = !sameLimits(known.sa, sa);
     known.sa = sa;
-    if (takeHigher(known, counters)) s.touch(known);
+    if (!s.rules.monotonic) Object.assign(known.counters, counters);
+    if (takeHigher(known, counters) || !s.rules.monotonic) s.touch(known);
     noteNumber(s, known);
     if (changed) announce(s, known);
     if (known.ceiling !== ceiling) restoreCeiling(s, known, ceiling);
