@@ -143,7 +143,9 @@ export class Checks {
   onSent(gateway: Gateway, flow: number, key: number, n: number): void {
     const books = this.#of(key);
     const by = books.sent.get(n);
-    if (by !== undefined && this.#numbersAreKept)
+    // A ceiling counts packets: whoever sets their count by hand moves it.
+    const isMoved = this.#hasCeilings && this.#lives.get(key)?.byHand === true;
+    if (by !== undefined && this.#numbersAreKept && !isMoved)
       this.report('S1', `${gateway.name} sends number ${n} of SA ${flow} (key ${key}), which ${by} has sent`, flow);
     books.sent.set(n, gateway.name);
     books.oseq = Math.max(books.oseq, n);
