@@ -122,6 +122,8 @@ export function onResigned(s: State, nowMs: number): void {
   sendCounters(s);
   s.send({ type: 'handoverDone' });
   becomeStandby(s);
+  // The new active is bound by nothing that was agreed on before, until it has told this node its SAs.
+  for (const record of s.sas) record.granted = 0;
   s.resigned = true;
   s.complete = true;
   s.provenMs = nowMs;
