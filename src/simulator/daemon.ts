@@ -371,7 +371,6 @@ export class Daemon implements WireEnd {
       case 'promoted':
         this.#answer({ promoted: effect.report });
         return false;
-      case 'dismissed':
       case 'demoted':
         this.#answer({ demoted: true });
         return false;
