@@ -110,7 +110,8 @@ export function output(ns: Namespace, facts: OutboundFacts): OutboundResult {
   const { flow } = facts;
   const policies = outboundPolicies(ns, facts);
   if (policies.length === 0) {
-    if (ns.spd.defaults[OUT] === POLICY_BLOCK) return refused(ns, 'XfrmOutPolBlock', Errno.EPERM);
+    // Not counted in XfrmOutPolBlock: no policy has blocked it.
+    if (ns.spd.defaults[OUT] === POLICY_BLOCK) return ended(Errno.EPERM);
     ended(0);
     result.sent = true;
     return result;
@@ -247,6 +248,7 @@ function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): void
   if (host.listeners[XfrmGroup.ACQUIRE] === 0) return;
   host.acquireSeq = (host.acquireSeq + 1) >>> 0 || 1;
   const slot = newLarval(ns, { ...facts, seq: host.acquireSeq });
+  sad.words[sad.row(slot) + Row.SPI] = wordAt(templates, at + Tmpl.SPI);
   sad.setSelector(slot, selectorOf(flow));
   if (host.profile.saDir) {
     sad.setDir(slot, SaDir.OUT);

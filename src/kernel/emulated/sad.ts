@@ -25,6 +25,8 @@ const attributesPacked = new Uint32Array(packedMax(attributesPlain.length));
 /** How much larger the rows get when they are full. */
 const GROWTH = 1.125;
 const BUCKETS_FIRST = 16;
+/** The kernel's tables do not grow beyond (xfrm_state_hashmax). */
+export const HASH_MAX = 0x10_0000;
 export const NO_SLOT = -1;
 
 /** A dump under way: where it goes on. */
@@ -59,6 +61,8 @@ export class Sad {
   /** Twice as many buckets as the other has: each packet in looks here, and another SA in its bucket is a cache line for nothing. */
   #bySpi = new Int32Array(2 * BUCKETS_FIRST);
   #byDst = new Int32Array(BUCKETS_FIRST);
+  /** How many SAs each bucket of the kernel's table of addresses has. */
+  #kernelBuckets = new Uint32Array(this.hashSize);
 
   /** The word where the row of `slot` starts. */
   row(slot: number): number {
@@ -161,6 +165,12 @@ export class Sad {
     unpack(this.arena.words, at + 2, words, tail);
     const part = (from: number, to: number): Uint8Array => new Uint8Array(words.buffer, 4 * from, 4 * (to - from));
     return { head: part(0, head), body: part(head, body), tail: part(body, tail) };
+  }
+
+  /** Whether there are attributes behind MTIMER_THRESH: those of directions and CPUs. */
+  hasTail(slot: number): boolean {
+    const at = this.words[slot * Row.WORDS + Row.ATTRIBUTES_AT] as number;
+    return at !== 0 && ((this.arena.words[at + 1] as number) & 0xff00) !== 0;
   }
 
   /** Keeps a copy of the attributes in place of those before: how long, how long their parts are, then their words as `pack` leaves them. */
@@ -296,7 +306,8 @@ export class Sad {
     this.count++;
     this.#link(slot);
     if (this.count > this.#byDst.length) this.#rehash();
-    if (this.count >= this.hashSize && this.#collides(slot)) this.#growAsTheKernel();
+    const met = this.#countInKernel(slot, 1) > 1;
+    if (met && this.count >= this.hashSize && this.hashSize < HASH_MAX) this.#growAsTheKernel();
     if (words[row + Row.STATE] === SaState.ACQ) this.larval.add(slot);
   }
 
@@ -311,6 +322,7 @@ export class Sad {
     if (next !== 0) words[(next - 1) * Row.WORDS + Row.PREVIOUS_ALL] = previous;
     this.#unlink(this.#bySpi, this.#spiBucket(row), slot, Row.NEXT_SPI);
     this.#unlink(this.#byDst, this.#dstBucket(row), slot, Row.NEXT_DST);
+    this.#countInKernel(slot, -1);
     this.larval.delete(slot);
     this.count--;
     this.release(slot);
@@ -477,13 +489,12 @@ export class Sad {
     table[bucket] = slot + 1;
   }
 
-  /** Whether the kernel's table of addresses has another SA in the bucket of this one (xfrm_state.c:xfrm_hash_grow_check). */
-  #collides(slot: number): boolean {
+  /** Counts an SA in its bucket of the kernel's table of addresses, and says how many there are now (xfrm_state.c:xfrm_hash_grow_check). */
+  #countInKernel(slot: number, change: 1 | -1): number {
     const bucket = this.#kernelBucket(slot);
-    for (let other = this.newest(); other >= 0; other = this.older(other)) {
-      if (other !== slot && this.#kernelBucket(other) === bucket) return true;
-    }
-    return false;
+    const count = (this.#kernelBuckets[bucket] as number) + change;
+    this.#kernelBuckets[bucket] = count;
+    return count;
   }
 
   #kernelBucket(slot: number): number {
@@ -496,6 +507,8 @@ export class Sad {
   /** The kernel moves chains from their front to the front of new ones: of several SAs with one identity the oldest is first then. */
   #growAsTheKernel(): void {
     this.hashSize *= 2;
+    this.#kernelBuckets = new Uint32Array(this.hashSize);
+    for (let slot = this.newest(); slot >= 0; slot = this.older(slot)) this.#countInKernel(slot, 1);
     const order = this.#slots(this.#bySpi, Row.NEXT_SPI);
     const outbound = this.#slots(this.#byDst, Row.NEXT_DST);
     this.#bySpi.fill(0);
