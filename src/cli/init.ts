@@ -7,6 +7,7 @@ import { print } from './output.ts';
 interface NodeOption {
   readonly name: string;
   readonly address: string;
+  readonly port?: number;
 }
 
 /** The daemons' own port; strongSwan's ha plugin, which has the same purpose, uses it too. */
@@ -19,12 +20,12 @@ export function register(program: Command): void {
     .argument('<directory>', 'gets one folder for each node; copy each to its machine')
     .requiredOption('--cluster <name>', 'name of the pair')
     .requiredOption(
-      '--node <name=address>',
+      '--node <name=address[:port]>',
       'a node and its address on the link between the two; twice, the active one first',
       collect,
       [],
     )
-    .option('--port <number>', 'TCP port of the link', String(PORT))
+    .option('--port <number>', 'TCP port of the link, where --node has none', String(PORT))
     .addHelpText(
       'after',
       `
@@ -41,10 +42,17 @@ Example:
     });
 }
 
+/** `a=10.0.0.1`, `a=10.0.0.1:4510`, `a=fd00::1`, `a=[fd00::1]:4510`. */
 function collect(text: string, before: NodeOption[]): NodeOption[] {
-  const [, name, address] = /^([A-Za-z0-9_.-]{1,63})=(.+)$/.exec(text) ?? [];
-  if (name === undefined || address === undefined || parseAddress(address) === undefined) {
-    throw usageError(`--node: "${text}" is not NAME=ADDRESS, such as a=10.255.0.1`);
+  const [, name, end = ''] = /^([A-Za-z0-9_.-]{1,63})=(.+)$/.exec(text) ?? [];
+  const [, bracketed, plain, digits] = /^(?:\[(.+)\]|([^:]+)):(\d{1,5})$/.exec(end) ?? [];
+  const address = bracketed ?? plain ?? end;
+  const port = digits === undefined ? undefined : Number(digits);
+  const isPort = port === undefined || (port >= 1 && port <= 65535);
+  if (name === undefined || parseAddress(address) === undefined || !isPort) {
+    throw usageError(
+      `--node: "${text}" is not NAME=ADDRESS or NAME=ADDRESS:PORT, such as a=10.255.0.1 or a=[fd00::1]:4510`,
+    );
   }
-  return [...before, { name, address }];
+  return [...before, { name, address, ...(port === undefined ? {} : { port }) }];
 }

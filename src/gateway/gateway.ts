@@ -86,6 +86,7 @@ class UdpGateway implements Gateway {
   #outside: UdpPort | undefined;
   #inside: InsidePort | undefined;
   #announcing: NodeJS.Timeout | undefined;
+  #catchingUp: NodeJS.Timeout | undefined;
   #warned = new Set<string>();
   #closed = false;
 
@@ -126,8 +127,8 @@ class UdpGateway implements Gateway {
   start(): void {
     if (this.#closed || this.#state === 'on') return;
     this.#state = 'on';
-    this.#hold.release();
     this.#announce();
+    this.#catchUp();
     this.#announcing = setInterval(() => this.#announce(), ANNOUNCE_MS);
   }
 
@@ -135,20 +136,28 @@ class UdpGateway implements Gateway {
     if (this.#state !== 'on') return;
     this.#state = 'released';
     clearInterval(this.#announcing);
+    clearTimeout(this.#catchingUp);
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     clearInterval(this.#announcing);
+    clearTimeout(this.#catchingUp);
     this.#outside?.close();
     this.#inside?.close();
     this.#plane[Symbol.dispose]();
   }
 
+  /** What was held goes on in portions: those who get it have socket buffers of a few hundred packets. What comes meanwhile waits behind it. */
+  #catchUp(): void {
+    this.#hold.release(CATCH_UP.packets);
+    if (!this.#hold.isEmpty) this.#catchingUp = setTimeout(() => this.#catchUp(), CATCH_UP.everyMs);
+  }
+
   /** Does with the packet what the state of the gateway says. */
   #take(bytes: Uint8Array, handle: Handle, passOn: Handle | undefined): void {
-    if (this.#state === 'on') handle(bytes);
+    if (this.#state === 'on' && this.#hold.isEmpty) handle(bytes);
     else if (this.#state === 'released' && passOn !== undefined) passOn(bytes);
     else this.#hold.put(bytes, handle);
   }
@@ -218,6 +227,7 @@ class UdpGateway implements Gateway {
 }
 
 const WARNINGS_MAX = 100;
+const CATCH_UP = { packets: 32, everyMs: 2 } as const;
 
 function addressOf(text: string): { family: number; address: Address } {
   const parsed = parseAddress(text);

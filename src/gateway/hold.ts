@@ -2,8 +2,8 @@
 
 const PACKETS_MAX = 16_384;
 const BYTES_MAX = 32 << 20;
-/** What is older when the gateway is switched on is of no use any more. */
-const KEPT_MS = 5_000;
+/** What is older when the gateway is switched on is of no use any more. A planned switchover may take so long (`takeover.handover_timeout_ms`). */
+const KEPT_MS = 15_000;
 
 interface Held {
   readonly packet: Uint8Array;
@@ -41,16 +41,25 @@ export class Hold {
     this.#first = 0;
   }
 
-  /** Does what waits, but for what is too old. */
-  release(): void {
-    const held = this.#held;
+  get isEmpty(): boolean {
+    return this.#first === this.#held.length;
+  }
+
+  /** Does what waits, but for what is too old; no more than `count` of it. */
+  release(count = PACKETS_MAX): void {
     const nowMs = this.#nowMs();
-    let next = this.#first;
-    while (next < held.length && this.#isOld(next, nowMs)) next++;
+    for (let left = count; left > 0 && !this.isEmpty; ) {
+      const isOld = this.#isOld(this.#first, nowMs);
+      const { packet, handle } = this.#held[this.#first] as Held;
+      this.#bytes -= packet.length;
+      this.#first++;
+      if (isOld) continue;
+      left--;
+      handle(packet);
+    }
+    if (!this.isEmpty) return;
     this.#held = [];
     this.#first = 0;
-    this.#bytes = 0;
-    for (const { packet, handle } of held.slice(next)) handle(packet);
   }
 
   #isOld(index: number, nowMs: number): boolean {

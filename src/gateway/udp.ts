@@ -23,16 +23,18 @@ export function openUdp(
   onDatagram: (bytes: Buffer, from: RemoteInfo) => void,
 ): Promise<UdpPort> {
   return new Promise((resolve, reject) => {
-    const socket = createSocket({
-      type: isIPv6(host) ? 'udp6' : 'udp4',
-      recvBufferSize: BUFFER_BYTES,
-      sendBufferSize: BUFFER_BYTES,
-    });
+    const socket = createSocket(isIPv6(host) ? 'udp6' : 'udp4');
     let closed = false;
     socket.once('error', (cause) => {
       reject(new Error(`${key}: cannot listen on ${host} port ${port}: ${cause.message}`, { cause }));
     });
     socket.bind({ address: host, port }, () => {
+      try {
+        socket.setRecvBufferSize(BUFFER_BYTES);
+        socket.setSendBufferSize(BUFFER_BYTES);
+      } catch {
+        // BSD refuses what Linux would cut to its limit: then the system's own sizes have to do.
+      }
       socket.removeAllListeners('error').on('error', onError).on('message', onDatagram);
       resolve({
         send(bytes, to) {

@@ -7,8 +7,15 @@ export interface InitOptions {
   readonly directory: string;
   readonly cluster: string;
   /** Two nodes, the first one active at first. */
-  readonly nodes: readonly { readonly name: string; readonly address: string }[];
+  readonly nodes: readonly InitNode[];
+  /** TCP port of the link, where a node has none of its own. */
   readonly port: number;
+}
+
+interface InitNode {
+  readonly name: string;
+  readonly address: string;
+  readonly port?: number;
 }
 
 /** Writes configuration, key and certificate of the two nodes of a pair; never over files that are there. @throws ConfigError */
@@ -46,13 +53,13 @@ export async function initPair({ directory, cluster, nodes, port }: InitOptions)
   return files;
 }
 
-const endpoint = (address: string, port: number): string =>
-  address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+const endpoint = ({ address, port }: InitNode, fallback: number): string =>
+  `${address.includes(':') ? `[${address}]` : address}:${port ?? fallback}`;
 
 function configText(of: {
   cluster: string;
-  node: { name: string; address: string };
-  peer: { name: string; address: string };
+  node: InitNode;
+  peer: InitNode;
   peerPin: string;
   port: number;
   active: boolean;
@@ -68,13 +75,13 @@ control = "control.sock"
 initial_role = "${of.active ? 'active' : 'standby'}"
 
 [link]
-listen = "${endpoint(of.node.address, of.port)}"
+listen = "${endpoint(of.node, of.port)}"
 key = "key.pem"
 cert = "cert.pem"
 
 [peer]
 name = "${of.peer.name}"
-address = "${endpoint(of.peer.address, of.port)}"
+address = "${endpoint(of.peer, of.port)}"
 pin = "${of.peerPin}"
 
 [replicate]

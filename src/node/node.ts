@@ -7,7 +7,14 @@ import type { Gateway } from '../gateway/index.ts';
 import type { Batch, Kernel, KernelSocket } from '../kernel/index.ts';
 import { Link, readIdentity } from '../link/index.ts';
 import { DecodeError, forEachMessage, hostLittleEndian } from '../netlink/index.ts';
-import { type Effect, Replica, type ReplicaSettings, type TakeoverReport, type Write } from '../replica/index.ts';
+import {
+  type Effect,
+  joined,
+  Replica,
+  type ReplicaSettings,
+  type TakeoverReport,
+  type Write,
+} from '../replica/index.ts';
 import { readBootId, roleStore } from '../role/index.ts';
 import { AeventCursor, decodeMessage, parseAddress, XfrmGroup, XfrmMsg } from '../xfrm/index.ts';
 import type { Config } from './config-schema.ts';
@@ -418,24 +425,6 @@ class Node implements RunningNode {
       if (++this.#thresholdsRead % WRITES_MAX === 0) await setImmediate();
     }
   }
-}
-
-/** Neighbouring writes to the kernel become one: it takes 64 of them in a send. */
-function joined(effects: readonly Effect[]): Effect[] {
-  const all: Effect[] = [];
-  let writes: Write[] | undefined;
-  for (const effect of effects) {
-    if (effect.type !== 'write') {
-      writes = undefined;
-      all.push(effect);
-    } else if (writes === undefined) {
-      writes = [...effect.writes];
-      all.push({ type: 'write', writes });
-    } else {
-      writes.push(...effect.writes);
-    }
-  }
-  return all;
 }
 
 function rounded(report: TakeoverReport): object {

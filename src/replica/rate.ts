@@ -18,20 +18,23 @@ interface Span {
 const SPANS_MS = [100, 1_000];
 /** After this long without its like the most counts half. */
 const HALF_LIFE_MS = 30_000;
-/** Packets that came within so many spans may all have come within one of them. */
+/** Of packets that came while nobody was told of them, those of so many spans are taken to have come within one of them. */
 const BURST_SPANS = 10;
 
 export function newRate(packets: number, nowMs: number): Rate {
   return { spans: SPANS_MS.map((lengthMs) => ({ lengthMs, most: 0, sinceMs: nowMs, sincePackets: packets })) };
 }
 
-/** Takes note that the SA had carried `packets` at `nowMs`. */
-export function noteRate({ spans }: Rate, packets: number, nowMs: number): void {
+/**
+ * Takes note that the SA had carried `packets` at `nowMs`. All that came since the last note may have come at once: the kernel tells of an SA
+ * soon after it has moved. Not so after a time in which nothing was told (`untold`): then they are taken to have come more evenly.
+ */
+export function noteRate({ spans }: Rate, packets: number, nowMs: number, untold = false): void {
   for (const span of spans) {
     const ms = nowMs - span.sinceMs;
     if (ms < span.lengthMs) continue;
     const count = Math.max(0, packets - span.sincePackets);
-    const within = Math.min(1, (BURST_SPANS * span.lengthMs) / ms);
+    const within = untold ? Math.min(1, (BURST_SPANS * span.lengthMs) / ms) : 1;
     span.most = Math.max(count * within, span.most * 0.5 ** (ms / HALF_LIFE_MS));
     span.sinceMs = nowMs;
     span.sincePackets = packets;

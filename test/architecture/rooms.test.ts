@@ -15,6 +15,8 @@ const rooms = [
   'role',
   'gateway',
   'node',
+  'simulator',
+  'demo',
   'cli',
 ];
 

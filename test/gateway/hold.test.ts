@@ -23,12 +23,24 @@ describe('packets that are held', () => {
     expect(done).toEqual([1, 2, 3]);
   });
 
+  it('are done in portions, if asked for', () => {
+    const { hold, done, put } = held();
+    for (const n of [1, 2, 3]) put(n);
+    hold.release(2);
+    expect(done).toEqual([1, 2]);
+    expect(hold.isEmpty).toBe(false);
+    put(4);
+    hold.release(2);
+    expect(done).toEqual([1, 2, 3, 4]);
+    expect(hold.isEmpty).toBe(true);
+  });
+
   it('are dropped when they are old', () => {
     const { hold, done, clock, put } = held();
     put(1);
-    clock.ms = 4_000;
+    clock.ms = 14_000;
     put(2);
-    clock.ms = 5_001;
+    clock.ms = 15_001;
     hold.release();
     expect(done).toEqual([2]);
   });

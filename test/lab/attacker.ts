@@ -1,10 +1,13 @@
 /** The attacker on the outside LAN: records every ESP frame that comes into the bridge, and sends recordings again. */
+import type { Port, Seen } from '../../src/demo/recording.ts';
 import { parseEsp, readdressed } from './frames.ts';
 import { close, packetDrops, packetSocket, receive, send } from './libc.ts';
-import type { Port, Seen } from './recording.ts';
 import { MACS } from './world.ts';
 
 export interface Recorded extends Seen {
+  /** Outer addresses as hex. */
+  source: string;
+  destination: string;
   frame: Buffer;
 }
 

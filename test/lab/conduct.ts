@@ -1,12 +1,12 @@
 /** The drill, inside the guest: world, daemons, traffic, a death, an attack, a way back, and what each of them proved. */
 import { mkdirSync } from 'node:fs';
 import { release } from 'node:os';
+import { lossAround, outageMs, receivedBetween, sentBetween } from '../../src/demo/flow-report.ts';
+import { newestFirst, type Port, reusedNumbers, skips } from '../../src/demo/recording.ts';
 import { type Attacker, type Recorded, startAttacker } from './attacker.ts';
 import { Daemons } from './daemons.ts';
-import { lossAround, outageMs, receivedBetween, sentBetween } from './flow-report.ts';
 import { hookFile } from './lab.ts';
 import { readProcNet, socketAddress } from './libc.ts';
-import { newestFirst, type Port, reusedNumbers, skippedAt } from './recording.ts';
 import type { Act, CaseRow, DrillResult, Expectation, Replay } from './results.ts';
 import { type Connection, gatewayLines, makeConnections, peerLines, windowName } from './sas.ts';
 import { parseStates, parseXfrmStat, type SaText, statGrowth } from './state-text.ts';
@@ -110,7 +110,7 @@ class Drill {
       `${this.#attacker.recording.length} ESP frames recorded`,
     );
     const shared = new Set([4, 6].map((family) => addressHex(ADDRESSES.shared[family as 4 | 6])));
-    const reused = reusedNumbers(this.#attacker.recording, shared);
+    const reused = reusedNumbers(this.#attacker.recording, ({ source }) => shared.has(source));
     const example = reused[0];
     this.#check(
       'no outbound number used twice (S1)',
@@ -270,6 +270,7 @@ class Drill {
     await this.#quiet();
     const endMs = traffic.nowMs();
     const after = await this.#states(to);
+    const skipped = skips(this.#attacker.recording, from, to, failoverMs);
     const rows = traffic.flows.map((flow, i): CaseRow => {
       const { connection, direction } = flow;
       const loss = lossAround(flow, start.ms, failoverMs, endMs);
@@ -292,7 +293,7 @@ class Drill {
         lostAfter: loss.after,
         duplicates: flow.duplicates - (start.duplicates[i] ?? 0),
         outageMs: outageMs(flow, failoverMs, endMs),
-        skipped: direction === 'out' ? (skippedAt(this.#attacker.recording, spi, from, to, failoverMs) ?? null) : null,
+        skipped: direction === 'out' ? (skipped.get(spi) ?? null) : null,
         lifetime: {
           handled: (old?.lifetimePackets ?? 0) + this.#handled(flow, spi, start.ms, endMs),
           packets: sa?.lifetimePackets ?? 0,
@@ -501,7 +502,15 @@ function addressHex(address: string): string {
     : socketAddress(4, address, 0).subarray(4, 8).toString('hex');
 }
 
+/** A limit that is infinite but for the mark of a ceiling (docs/decisions/0014). */
+const MARKED = '18446744073709551525';
+const INFINITE = '(INF)';
+
 /** Packet limits are left out: there a ceiling may stand while an SA is in use. */
 function timeLimits(sa: SaText | undefined): Record<string, string> {
-  return Object.fromEntries(Object.entries(sa?.limits ?? {}).filter(([name]) => !name.endsWith('packets')));
+  return Object.fromEntries(
+    Object.entries(sa?.limits ?? {})
+      .filter(([name]) => !name.endsWith('packets'))
+      .map(([name, limit]) => [name, limit.includes(MARKED) ? INFINITE : limit]),
+  );
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { lossAround, outageMs, receivedBetween, sentBetween } from './flow-report.ts';
+import { lossAround, outageMs, receivedBetween, sentBetween } from '../../src/demo/flow-report.ts';
 
 /** One datagram each 10 ms from 0 on; those in `lost` do not arrive, the others do so 1 ms later. */
 function flow(count: number, lost: readonly number[]) {

@@ -1,16 +1,20 @@
-/** What the counters of the flows say about one failover. Pure functions. */
-import type { Flow } from './traffic.ts';
+/** What the counts of the hosts say about one failover. Pure functions; the lab's drill uses them too. */
+
+/** One flow as the two hosts at its ends saw it; the number of a packet is its index. */
+export interface Times {
+  readonly sentAtMs: readonly number[];
+  /** When each packet arrived first; undefined: not (yet). */
+  readonly receivedAtMs: readonly (number | undefined)[];
+}
 
 export interface Loss {
   before: number;
-  /** Sent from the failover on until the first datagram sent after it got through. */
+  /** Sent from the failover on until the first packet sent after it got through. */
   during: number;
   after: number;
 }
 
-type Times = Pick<Flow, 'sentAtMs' | 'receivedAtMs'>;
-
-/** Datagrams sent in [fromMs, toMs) that never arrived, split at the failover. */
+/** Packets sent in [fromMs, toMs) that never arrived, split at the failover. */
 export function lossAround(flow: Times, fromMs: number, failoverMs: number, toMs: number): Loss {
   const loss: Loss = { before: 0, during: 0, after: 0 };
   let through = false;
@@ -38,7 +42,7 @@ export function receivedBetween(flow: Times, fromMs: number, toMs: number): numb
 }
 
 /** The longest time without an arrival that touches [failoverMs, toMs): the outage, plus at most the flow's own interval. */
-export function outageMs(flow: Times, failoverMs: number, toMs: number): number {
+export function outageMs(flow: Pick<Times, 'receivedAtMs'>, failoverMs: number, toMs: number): number {
   const arrivals = flow.receivedAtMs.filter((ms): ms is number => ms !== undefined && ms < toMs).sort((a, b) => a - b);
   let longest = 0;
   let previous = arrivals[0] ?? failoverMs;
