@@ -7,7 +7,14 @@ import type { Gateway } from '../gateway/index.ts';
 import type { Batch, Kernel, KernelSocket } from '../kernel/index.ts';
 import { Link, readIdentity } from '../link/index.ts';
 import { DecodeError, forEachMessage, hostLittleEndian } from '../netlink/index.ts';
-import { type Effect, Replica, type ReplicaSettings, type TakeoverReport, type Write } from '../replica/index.ts';
+import {
+  type CountersRead,
+  type Effect,
+  Replica,
+  type ReplicaSettings,
+  type TakeoverReport,
+  type Write,
+} from '../replica/index.ts';
 import { readBootId, roleStore } from '../role/index.ts';
 import { AeventCursor, decodeMessage, parseAddress, XfrmGroup, XfrmMsg } from '../xfrm/index.ts';
 import type { Config } from './config-schema.ts';
@@ -43,6 +50,9 @@ export async function startNode(config: Config, machine: Machine, log: Logger, v
   }
   return node;
 }
+
+/** How long a daemon that ends waits for its kernel. */
+const RESIGN_MS = 2_000;
 
 type Answer = { resolve: (result: object) => void; reject: (reason: Error) => void };
 
@@ -143,16 +153,29 @@ class Node implements RunningNode {
 
   async stop({ resign = false }: { readonly resign?: boolean } = {}): Promise<void> {
     if (this.#stopping) return this.stopped.catch(() => {});
-    if (resign) this.#resign();
+    if (resign) {
+      this.#stopping = true;
+      await this.#resign();
+    }
     this.#shut();
     this.#settleStopped.resolve();
   }
 
-  /** What waits to be done is not done any more, but the other node learns that this one is not to be waited for. */
-  #resign(): void {
+  /**
+   * What waits to be done is not done any more, but the other node learns that this one is not to be waited for, and the kernel gets back
+   * what was found in it.
+   */
+  async #resign(): Promise<void> {
     this.#replica.take();
     this.#replica.resign();
-    for (const effect of this.#replica.take()) if (effect.type === 'send') this.#link?.send(effect.frame);
+    const effects = this.#replica.take();
+    for (const effect of effects) if (effect.type === 'send') this.#link?.send(effect.frame);
+    const requests = effects.flatMap((effect) =>
+      effect.type === 'write' ? effect.writes.map(({ request }) => request) : [],
+    );
+    if (requests.length === 0) return;
+    const written = this.#client.batch(requests).catch((error: Error) => this.#log.warn(error.message));
+    await Promise.race([written, setTimer(RESIGN_MS, undefined, { ref: false })]);
   }
 
   #shut(): void {
@@ -243,6 +266,8 @@ class Node implements RunningNode {
     const nowMs = performance.now();
     switch (request.command) {
       case 'status': {
+        // What waits in the event socket is known, too.
+        this.#events.drain();
         const about = {
           kernel: this.#kernel.name,
           peerName: this.#config.peer.name,
@@ -339,6 +364,8 @@ class Node implements RunningNode {
         });
       case 'readThresholds':
         return this.#readThresholds(effect.handles);
+      case 'readCounters':
+        return this.#readCounters(effect.reads);
       case 'persist':
         return this.#store.save(effect.durable).then(
           () => this.#replica.onPersisted(effect.durable, performance.now()),
@@ -418,6 +445,14 @@ class Node implements RunningNode {
       if (++this.#thresholdsRead % WRITES_MAX === 0) await setImmediate();
     }
   }
+
+  async #readCounters(reads: readonly CountersRead[]): Promise<void> {
+    const results = await this.#client.batch(reads.map(({ request }) => request));
+    const nowMs = performance.now();
+    results.forEach((result, i) => {
+      this.#replica.onReadCounters((reads[i] as CountersRead).handle, result, nowMs);
+    });
+  }
 }
 
 /** Neighbouring writes to the kernel become one: it takes 64 of them in a send. */
@@ -456,8 +491,11 @@ function replicaSettings(config: Config, version: string): ReplicaSettings {
       rateMaxPps: takeover.rate_max_pps,
       rateFloorPps: takeover.rate_floor_pps,
       mode: takeover.mode,
+      quiet: takeover.quiet,
     },
     grants: { mode: takeover.mode, numbersMin: takeover.grant_min, horizonMs: takeover.grant_ms },
+    exposure: config.exposure,
+    sweepMs: replicate.sweep_ms,
     install: replicate.install,
     drainMs: takeover.drain_ms,
     drainMaxMs: takeover.drain_max_ms,

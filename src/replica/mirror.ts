@@ -57,7 +57,9 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
       break;
     case 'pong':
       // During a snapshot it proves nothing of the SAs that have not been named yet.
-      if (s.complete && s.staleSas === undefined) s.provenMs = Math.max(s.provenMs ?? 0, frame.timeMs);
+      if (!s.complete || s.staleSas !== undefined) break;
+      s.provenMs = Math.max(s.provenMs ?? 0, frame.timeMs);
+      s.send({ type: 'proven', timeMs: frame.timeMs });
       break;
     case 'snapshotEnd':
       for (const record of s.staleSas ?? []) forget(s, record);
@@ -109,7 +111,7 @@ function takeIn(s: State, { handle, sa, thresholds }: Frame & { readonly type: '
   if (immediate) s.write(installing(record));
 }
 
-function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: number, untold = false): void {
+function takeInCounters(s: State, { handle, counters, quiet }: CountersEntry, nowMs: number, untold = false): void {
   const record = s.sas.byHandle(handle);
   if (record === undefined) return;
   s.counts.updatesReceived++;
@@ -118,6 +120,7 @@ function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: nu
   const kept = seq === counters.seq && seqHi === counters.seqHi ? record.counters.bitmap : undefined;
   const bitmap = counters.bitmap ?? kept;
   Object.assign(record.counters, counters, { bitmap });
+  record.quiet = quiet === true && counters.bitmap !== undefined;
   noteRate(record.rate, counters.packets, nowMs, untold);
   s.touch(record);
 }

@@ -11,6 +11,7 @@ import {
   sendCounters,
   streamSnapshot,
 } from './account.ts';
+import { adapt, onAdapted, readThresholdsDue, restoreThresholds } from './adapt.ts';
 import type { Durable, Effect, Reading, ReadPurpose, Write } from './effects.ts';
 import type { Frame } from './frames.ts';
 import { askForGrants, forgetAsked, onGranted, onSoftExpire, unbind, warnOfCeilings } from './grants.ts';
@@ -20,7 +21,9 @@ import { applyCounters, installing, onAccount, onCollision, reconcile } from './
 import { claim, onHello, stepDown } from './reign.ts';
 import { saKey, type Thresholds } from './sa.ts';
 import { type ReplicaSettings, State } from './state.ts';
+import { onReadCounters, sweep } from './sweep.ts';
 import { becomeActive, beginTakeover, noTakeover, onOpened, onTermStored, open } from './takeover.ts';
+import { notePong, onProven } from './told.ts';
 
 const EEXIST = 17;
 const ESRCH = 3;
@@ -162,6 +165,11 @@ export class Replica {
     if (this.state.role === 'active') onReadThresholds(this.state, handle, thresholds);
   }
 
+  onReadCounters(handle: number, result: Result, nowMs: number): void {
+    const s = this.state;
+    if (s.role === 'active' && s.phase === 'steady') onReadCounters(s, handle, result, nowMs);
+  }
+
   onWritten(writes: readonly Write[], results: readonly Result[]): void {
     const s = this.state;
     writes.forEach(({ request, purpose: { op, handle } }, i) => {
@@ -169,11 +177,14 @@ export class Replica {
       const record = s.sas.byHandle(handle);
       if (error === undefined) {
         if (record && op === 'install') record.installed = true;
+        if (record && op === 'adapt') onAdapted(record);
       } else if (op === 'install' && error.errno === EEXIST && record) {
         s.readSa(record.id, handle);
       } else if (op === 'counters' && error.errno === ESRCH && record && s.role === 'standby') {
         record.installed = false;
         s.write(installing(record));
+      } else if (op === 'adapt' && record) {
+        record.tuning = 'theirs';
       } else if (op === 'open') {
         if (s.takeover) s.takeover.failed++;
         if (record) record.installed = false;
@@ -198,6 +209,7 @@ export class Replica {
     s.peer = undefined;
     s.streaming = false;
     s.resigned = false;
+    s.rounds.watched = undefined;
     forgetAsked(s);
     // Whoever must be available does not wait for a standby that is not there.
     if (s.role === 'active' && s.settings.grants.mode === 'available') unbind(s);
@@ -228,7 +240,11 @@ export class Replica {
     const s = this.state;
     switch (frame.type) {
       case 'ping':
+        s.pingedMs = nowMs;
         if (s.role === 'active') s.emit({ type: 'pong', timeMs: frame.timeMs });
+        break;
+      case 'proven':
+        if (s.role === 'active') onProven(s.rounds, frame.timeMs);
         break;
       case 'resyncRequest':
         if (s.role === 'active') streamSnapshot(s);
@@ -280,13 +296,19 @@ export class Replica {
     if (s.role !== 'active' || s.phase !== 'steady' || s.resyncsPending > 0 || !s.streaming) return;
     this.flush();
     s.send({ type: 'pong', timeMs });
+    notePong(s.rounds, timeMs, s.pingedMs);
   }
 
   /** From time to time; either node hears the other one at least so often. A standby asks the active how far its account goes. */
   tick(nowMs: number): void {
     const s = this.state;
     if (s.peer !== undefined) s.send({ type: 'ping', timeMs: nowMs });
-    if (s.role === 'active' && s.phase === 'steady' && nowMs >= s.claimByMs) claim(s);
+    if (s.role === 'active' && s.phase === 'steady') {
+      if (nowMs >= s.claimByMs) claim(s);
+      readThresholdsDue(s);
+      adapt(s, nowMs);
+      sweep(s, nowMs);
+    }
     warnOfCeilings(s);
   }
 
@@ -341,10 +363,11 @@ export class Replica {
     }
   }
 
-  /** This daemon ends. A standby that says so is not waited for. */
+  /** This daemon ends. A standby that says so is not waited for; an active leaves thresholds as it found them. */
   resign(): void {
     const s = this.state;
     if (s.role === 'standby' && s.phase === 'steady' && s.peer !== undefined) s.send({ type: 'resign' });
+    if (s.role === 'active') restoreThresholds(s);
   }
 
   /** Reads the kernel anew (active), or asks the active for a whole account (standby). */

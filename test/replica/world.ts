@@ -35,6 +35,8 @@ export interface WorldOptions {
   readonly install?: ReplicaSettings['install'];
   readonly mode?: PlanSettings['mode'];
   readonly numbersMin?: number;
+  readonly exposure?: Partial<ReplicaSettings['exposure']>;
+  readonly sweepMs?: number;
 }
 
 export class TestNode {
@@ -179,6 +181,9 @@ export class TestNode {
           if (thresholds) replica.onReadThresholds(handle, thresholds);
         }
         break;
+      case 'readCounters':
+        for (const { handle, request } of effect.reads) replica.onReadCounters(handle, kernel.execute(request), nowMs);
+        break;
       case 'persist':
         if (this.diskFault !== undefined) replica.onPersistFailed(this.diskFault, nowMs);
         else {
@@ -236,7 +241,14 @@ export class World {
   }
 
   settings(node: string): ReplicaSettings {
-    const { plan = {}, install = 'immediate', mode = 'available', numbersMin = 1 << 18 } = this.#options;
+    const {
+      plan = {},
+      install = 'immediate',
+      mode = 'available',
+      numbersMin = 1 << 18,
+      exposure = {},
+      sweepMs = 10_000,
+    } = this.#options;
     return {
       cluster: 'c',
       node,
@@ -252,8 +264,10 @@ export class World {
         ],
         policies: true,
       },
-      plan: { inbound: 'strict', rateMaxPps: 10_000, rateFloorPps: 1_000, mode, ...plan },
+      plan: { inbound: 'strict', rateMaxPps: 10_000, rateFloorPps: 1_000, mode, quiet: 'closed', ...plan },
       grants: { mode, numbersMin, horizonMs: 10_000 },
+      exposure: { adaptive: true, packets: 1_000, ms: 1_000, ...exposure },
+      sweepMs,
       install,
       drainMs: 50,
       drainMaxMs: 1000,
