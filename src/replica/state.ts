@@ -136,7 +136,7 @@ export class State {
   /** Active: SAs that are not known to be silent. */
   readonly awake = new Set<SaRecord>();
   /** Active: where the sweep is, until when it has come, and how many SAs it may read. */
-  sweep: { readonly rest: Iterator<SaRecord>; untilMs: number; credit: number } | undefined;
+  sweep: { rest: Iterator<SaRecord>; untilMs: number; credit: number } | undefined;
   /** Active: SAs whose thresholds may have to be set, or are to be read. */
   readonly adapting = new Set<SaRecord>();
   readonly thresholdsDue = new Set<SaRecord>();

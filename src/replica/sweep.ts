@@ -35,12 +35,13 @@ function nextOfSweep(s: State, nowMs: number, count: number): SaRecord[] {
   sweep.credit = Math.min(credit, s.sas.size, count);
   const due: SaRecord[] = [];
   for (; sweep.credit >= 1; sweep.credit--) {
-    const { value, done } = sweep.rest.next();
-    if (done) {
-      s.sweep = { ...sweep, rest: s.sas[Symbol.iterator]() };
-      break;
+    let next = sweep.rest.next();
+    if (next.done) {
+      sweep.rest = s.sas[Symbol.iterator]();
+      next = sweep.rest.next();
     }
-    due.push(value);
+    if (next.done) break;
+    due.push(next.value);
   }
   return due;
 }

@@ -58,8 +58,8 @@ export class SteppedKernel {
   #events: EmulatedSocket | undefined;
   #seq = 0;
 
-  constructor(clock: VirtualClock) {
-    this.#kernel = new EmulatedKernel({ clock, release: RELEASE, later: () => {} });
+  constructor(clock: VirtualClock, hz = 250) {
+    this.#kernel = new EmulatedKernel({ clock, release: RELEASE, hz, later: () => {} });
     this.#socket = this.#kernel.openNow();
   }
 
@@ -75,6 +75,11 @@ export class SteppedKernel {
   deafen(): void {
     this.#events?.close();
     this.#events = undefined;
+  }
+
+  /** The kernel has no memory for the next event, and says nothing. */
+  loseNext(): void {
+    this.#events?.loseNext();
   }
 
   /** What waits for the daemon; valid until the next call. */

@@ -37,6 +37,8 @@ export interface WorldOptions {
   readonly numbersMin?: number;
   readonly exposure?: Partial<ReplicaSettings['exposure']>;
   readonly sweepMs?: number;
+  /** Of the kernels. */
+  readonly hz?: number;
 }
 
 export class TestNode {
@@ -61,7 +63,7 @@ export class TestNode {
     this.#world = world;
     this.name = name;
     this.disk = disk;
-    this.kernel = new SteppedKernel(world.clock);
+    this.kernel = world.newKernel();
   }
 
   get state() {
@@ -90,7 +92,7 @@ export class TestNode {
   /** The machine dies: kernel and addresses are gone, the disk stays. After a boot nobody is active. */
   powerOff(): void {
     this.crash();
-    this.kernel = new SteppedKernel(this.#world.clock);
+    this.kernel = this.#world.newKernel();
     if (this.#world.holder === this) this.#world.holder = undefined;
   }
 
@@ -273,6 +275,10 @@ export class World {
       drainMaxMs: 1000,
       claimAfterMs: 2000,
     };
+  }
+
+  newKernel(): SteppedKernel {
+    return new SteppedKernel(this.clock, this.#options.hz);
   }
 
   get nowMs(): number {
