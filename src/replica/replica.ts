@@ -294,6 +294,11 @@ export class Replica {
   answerPing(timeMs: number): void {
     const s = this.state;
     if (s.role !== 'active' || s.phase !== 'steady' || s.resyncsPending > 0 || !s.streaming) return;
+    if (s.effects.some(({ type }) => type === 'readThresholds')) {
+      // Somebody has set thresholds, and what the kernel holds back by them is not known yet: after that.
+      s.emit({ type: 'pong', timeMs });
+      return;
+    }
     this.flush();
     s.send({ type: 'pong', timeMs });
     notePong(s.rounds, timeMs, s.pingedMs);

@@ -13,7 +13,11 @@ function pair(sas: readonly Sa[] = [sa(0x101), sa(0x102)], options: WorldOptions
 }
 
 /** Until SAs without traffic are known to be silent: their timers may have something to say first. */
-const fallSilent = (world: World): World => world.pass(TIMER_MS + 200).pass(TIMER_MS + 200).pass(100);
+const fallSilent = (world: World): World =>
+  world
+    .pass(TIMER_MS + 200)
+    .pass(TIMER_MS + 200)
+    .pass(100);
 const exposed = (world: World, node: TestNode, spi: number) => {
   const record = recordOf(node, id(spi));
   return record && exposureOf(node.state, world.nowMs)?.of.get(record);
@@ -55,6 +59,24 @@ describe('exposure', () => {
       for (let k = 0; k < 60; k++) world.round();
       expect(exposed(world, a, 0x101)?.packets).toBeLessThanOrEqual(6 * 4);
     }
+  });
+
+  it("nothing is proven by thresholds that are not the kernel's any more", () => {
+    const world = pair();
+    const { a, b } = world;
+    world.pass(20);
+    const proven = b.state.provenMs;
+    world.nowMs += 10;
+    a.kernel.must(newAevent(id(0x101), { replayThresh: 500 }));
+    b.tick();
+    while (b.step() || world.deliver(b)) {}
+    // The pong, and with it what the event socket has: the kernel's thresholds are to be read first.
+    a.step();
+    while (world.deliver(a)) {}
+    expect(b.state.provenMs).toBe(proven);
+    world.settle();
+    expect(b.state.provenMs).toBe(world.nowMs);
+    expect(recordOf(b, id(0x101))?.thresholds.packets).toBe(500);
   });
 
   it('no standby with a whole account: everything is exposed, on both', () => {
