@@ -9,7 +9,6 @@ import { policyKey, sameLimits, sameSa } from './install.ts';
 import { noteMove, noteTimer, noteTimerRead, timedBy, watch } from './quiet.ts';
 import { newRate, noteRate } from './rate.ts';
 import {
-  type Counters,
   countersOf,
   KERNEL_THRESHOLDS,
   newRecordState,
@@ -21,6 +20,7 @@ import {
 } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
 import { type State, write } from './state.ts';
+import { readCounters } from './sweep.ts';
 import { forgetProof, noteSent } from './told.ts';
 
 /** The active's account of its own kernel: kept by events, told to the standby. */
@@ -50,11 +50,11 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
     const { counters } = record;
     const byHand = (cursor.flags & AeFlag.CU) !== 0;
     if (byHand) {
-      // Thresholds may have been set too, which the event does not show. Counters that were set back are not followed (S3): they may
-      // be this node's own writes from before it was active, and a higher number is the safe one.
-      s.emit({ type: 'readThresholds', handles: [record.handle] });
-      if (takeHigher(record, countersAt(cursor))) s.touch(record);
+      // Thresholds may have been set too, which the event does not show. The event itself may be of an SA that this one took the place of,
+      // so the counters are read as well. Ones that were set back are not followed (S3).
       noteMove(s, record, nowMs);
+      readCounters(s, [record]);
+      s.emit({ type: 'readThresholds', handles: [record.handle] });
       continue;
     }
     // An event that waited in the socket while the kernel was read, or of an SA that took this one's place: not newer than what is
@@ -82,11 +82,6 @@ function isBehind({ oseq, oseqHi, seq, seqHi }: AeventCursor, { counters, sa }: 
   const into = seqHi - counters.seqHi || seq - counters.seq;
   const out = oseqHi - counters.oseqHi || oseq - counters.oseq;
   return into < 0 || (out < 0 && ((sa.attributes.saExtraFlags ?? 0) & SaExtraFlag.OSEQ_MAY_WRAP) === 0);
-}
-
-function countersAt(cursor: AeventCursor): Counters {
-  const { oseq, oseqHi, seq, seqHi, bytes, packets, addTime, useTime } = cursor;
-  return { oseq, oseqHi, seq, seqHi, bitmap: cursor.bitmap(), bytes, packets, addTime, useTime };
 }
 
 export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefined {

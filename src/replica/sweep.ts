@@ -16,11 +16,13 @@ const READS_MAX = 256;
 export function sweep(s: State, nowMs: number): void {
   const due = s.streaming ? silentSas(s, nowMs, READS_MAX) : [];
   due.push(...nextOfSweep(s, nowMs, READS_MAX - due.length));
-  if (due.length === 0) return;
-  s.emit({
-    type: 'readCounters',
-    reads: due.map(({ handle, id }) => ({ handle, request: getAevent(id) })),
-  });
+  if (due.length > 0) readCounters(s, due);
+}
+
+/** Asks for counters as they are now. */
+export function readCounters(s: State, records: readonly SaRecord[]): void {
+  const reads = records.map(({ handle, id }) => ({ handle, request: getAevent(id) }));
+  s.emit({ type: 'readCounters', reads });
 }
 
 /** As many SAs as are due since the last call, in the order of their making. */
