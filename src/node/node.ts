@@ -16,7 +16,7 @@ import {
   type Write,
 } from '../replica/index.ts';
 import { readBootId, roleStore } from '../role/index.ts';
-import { AeventCursor, decodeMessage, parseAddress, XfrmGroup, XfrmMsg } from '../xfrm/index.ts';
+import { AeFlag, AeventCursor, decodeMessage, parseAddress, XfrmGroup, XfrmMsg } from '../xfrm/index.ts';
 import type { Config } from './config-schema.ts';
 import { type ControlHandler, openControl } from './control-server.ts';
 import { runHook } from './hooks.ts';
@@ -32,6 +32,10 @@ export interface RunningNode {
 }
 
 const GROUPS = [XfrmGroup.SA, XfrmGroup.EXPIRE, XfrmGroup.POLICY, XfrmGroup.AEVENTS, XfrmGroup.MIGRATE];
+
+/** In a NEWAE: the port of who has asked for it, and `xfrm_aevent_id.flags`. */
+const NLMSG_PID_AT = 12;
+const AEVENT_FLAGS_AT = 16 + 40;
 
 /** Requests to the kernel between two turns of the event loop: some milliseconds. */
 const WRITES_MAX = 512;
@@ -223,7 +227,7 @@ class Node implements RunningNode {
 
   #onEvent({ buffer, view }: Batch, at: number, length: number, nowMs: number): void {
     if (view.getUint16(at + 4, hostLittleEndian) === XfrmMsg.NEWAE) {
-      this.#replica.onAevents(this.#cursor.reset(buffer, at, at + length), nowMs);
+      if (!this.#isOwn(view, at, length)) this.#replica.onAevents(this.#cursor.reset(buffer, at, at + length), nowMs);
       return;
     }
     try {
@@ -236,6 +240,15 @@ class Node implements RunningNode {
       if (!(error instanceof DecodeError)) throw error;
       this.#log.warn(`the kernel sent a message that cannot be read: ${error.message}`);
     }
+  }
+
+  /** Says what this node has set itself. The kernel leaves the port of other events as it finds it. */
+  #isOwn(view: DataView, at: number, length: number): boolean {
+    return (
+      length >= AEVENT_FLAGS_AT + 4 &&
+      view.getUint32(at + AEVENT_FLAGS_AT, hostLittleEndian) === AeFlag.CU &&
+      view.getUint32(at + NLMSG_PID_AT, hostLittleEndian) === this.#client.portId
+    );
   }
 
   #tick(): void {

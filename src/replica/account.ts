@@ -166,6 +166,8 @@ export function onReadThresholds(s: State, handle: number, thresholds: Threshold
     // The kernel would never speak of this SA, and nothing that is computed at a takeover would be true of it.
     const request = newAevent(record.id, { replayThresh: KERNEL_THRESHOLDS.packets });
     s.write([write(foundSilent(s, record) ? 'adapt' : 'thresholds', handle, request)]);
+    // Once: a kernel that refuses them is not asked for ever.
+    if (before.packets !== 0) s.emit({ type: 'readThresholds', handles: [handle] });
   }
   record.thresholds = coming(record, thresholds);
   const now = timedBy(record);
