@@ -10,6 +10,7 @@ import { DecodeError, forEachMessage, hostLittleEndian } from '../netlink/index.
 import {
   type CountersRead,
   type Effect,
+  joined,
   Replica,
   type ReplicaSettings,
   type TakeoverReport,
@@ -466,24 +467,6 @@ class Node implements RunningNode {
       this.#replica.onReadCounters((reads[i] as CountersRead).handle, result, nowMs);
     });
   }
-}
-
-/** Neighbouring writes to the kernel become one: it takes 64 of them in a send. */
-function joined(effects: readonly Effect[]): Effect[] {
-  const all: Effect[] = [];
-  let writes: Write[] | undefined;
-  for (const effect of effects) {
-    if (effect.type !== 'write') {
-      writes = undefined;
-      all.push(effect);
-    } else if (writes === undefined) {
-      writes = [...effect.writes];
-      all.push({ type: 'write', writes });
-    } else {
-      writes.push(...effect.writes);
-    }
-  }
-  return all;
 }
 
 function rounded(report: TakeoverReport): object {

@@ -4,7 +4,7 @@ import { withoutMark } from './ceiling.ts';
 import type { Write } from './effects.ts';
 import { updateSa } from './install.ts';
 import { packetsWithin } from './rate.ts';
-import { directionOf, numberOf, type SaRecord, saKey } from './sa.ts';
+import { directionOf, isParked, numberOf, type SaRecord, saKey } from './sa.ts';
 import { type State, write } from './state.ts';
 
 /**
@@ -38,8 +38,8 @@ export interface GrantEntry {
   readonly upTo: number;
 }
 
-/** An SA that only receives has no numbers to grant. */
-const sends = (record: SaRecord): boolean => directionOf(record) !== 'in';
+/** An SA that only receives has no numbers to grant, and one that is at their end none left. */
+const sends = (record: SaRecord): boolean => directionOf(record) !== 'in' && !isParked(record.sa, record.counters);
 
 /** How far the next grant of this SA goes: half of what is left where numbers end. */
 function nextGrant({ numbersMin, horizonMs }: GrantSettings, record: SaRecord): number {
@@ -155,7 +155,7 @@ function ceilingOf({ sa, counters, granted }: SaRecord): bigint | undefined {
 }
 
 function writeCeilings(s: State, records: readonly SaRecord[]): void {
-  if (s.settings.grants.mode !== 'safe') return;
+  if (s.settings.grants.mode !== 'safe' || !s.rules.ceiling) return;
   const writes: Write[] = [];
   let hidden = false;
   for (const record of records) {

@@ -85,6 +85,7 @@ export function stepDown(s: State, reason: string, term: number): void {
   s.log('warn', `no longer active: ${reason}`);
   s.write([...s.sas].map((r) => write('counters', r.handle, setCounters(r, shut(r)))));
   becomeStandby(s);
+  s.keepsShut = true;
   s.term = term;
   s.emit({ type: 'hook', name: 'release' }, { type: 'persist', durable: { term, role: 'standby' } });
 }

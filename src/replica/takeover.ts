@@ -11,8 +11,14 @@ import { type State, type Takeover, write } from './state.ts';
 
 /** A standby becomes the active: a new term on disk, then every SA at its new position, then the addresses. */
 
+/**
+ * What is known by a node that has never had a whole account is of an earlier time, nobody can say of which: it is taken to be a day old.
+ * Only `--force` comes here.
+ */
+const UNKNOWN_MS = 86_400_000;
+
 export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): void {
-  const provenMs = s.provenMs ?? 0;
+  const provenMs = s.complete || s.provenMs !== undefined ? (s.provenMs ?? 0) : nowMs - UNKNOWN_MS;
   const unseenMs = kind === 'switchover' ? 0 : Math.max(0, nowMs - provenMs);
   s.phase = 'takingOver';
   const term = Math.max(s.term, s.peer?.term ?? 0) + 1;
@@ -28,6 +34,7 @@ export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): 
     retried: false,
     opened: false,
   };
+  if (!s.rules.durable) onTermStored(s, s.takeover);
   // Not as active yet: a daemon that dies before its SAs are open must not come back as if they were.
   s.emit({ type: 'persist', durable: { term, role: 'standby' } });
 }
@@ -44,7 +51,7 @@ export function open(s: State, reading: Reading): void {
   const takeover = s.takeover;
   if (takeover === undefined) return;
   // One number for each SA, whatever the old active, in one life or several, had called them.
-  s.sas.forgetHandles();
+  if (s.rules.generations) s.sas.forgetHandles();
   s.nextHandle = 1;
   for (const record of s.sas) s.sas.rename(record, s.nextHandle++);
   const here = new Set<SaRecord>();
@@ -53,7 +60,7 @@ export function open(s: State, reading: Reading): void {
     const record = s.sas.find(saIdOf(sa));
     if (record === undefined) {
       // From an account that this node's replica has no more: it cannot send, and what it lets in may have been let in before (S2).
-      if (selectsSa(s.settings.selection, sa) && isParked(countersOf(sa)))
+      if (selectsSa(s.settings.selection, sa) && isParked(sa, countersOf(sa)))
         writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
       continue;
     }
@@ -68,7 +75,9 @@ export function open(s: State, reading: Reading): void {
     );
   for (const record of s.sas) {
     const position =
-      takeover.kind === 'switchover' ? switchoverPosition(record) : takeoverPosition(record, s.settings.plan, takeover);
+      takeover.kind === 'switchover'
+        ? switchoverPosition(record)
+        : takeoverPosition(record, s.settings.plan, takeover, s.rules);
     takeover.positions.set(record.handle, position);
     record.installed = true;
     const request = here.has(record) ? setCounters(record, position.counters) : newSa(record, position.counters);
@@ -116,6 +125,7 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
   s.offered = false;
   s.role = 'active';
   s.phase = 'steady';
+  s.keepsShut = false;
   const exhausted = all.filter((p) => p.exhausted).length;
   const report: TakeoverReport = {
     kind,

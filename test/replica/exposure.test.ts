@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { newAevent, type Sa, saIdOf } from '../../src/client/index.ts';
 import { exposureOf } from '../../src/replica/index.ts';
-import { sa } from './sas.ts';
+import { sa } from '../../src/simulator/sas.ts';
 import { recordOf, type TestNode, TIMER_MS, World, type WorldOptions } from './world.ts';
 
 const id = (spi: number) => saIdOf(sa(spi));

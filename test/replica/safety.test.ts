@@ -4,7 +4,7 @@ import { newAevent, saIdOf } from '../../src/client/index.ts';
 import { exposureOf } from '../../src/replica/index.ts';
 import { sameSa } from '../../src/replica/install.ts';
 import { saKey } from '../../src/replica/sa.ts';
-import { sa } from './sas.ts';
+import { sa } from '../../src/simulator/sas.ts';
 import { recordOf, type TestNode, World } from './world.ts';
 
 /**

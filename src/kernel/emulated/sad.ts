@@ -15,6 +15,7 @@ export interface SaAttributes {
 
 const ROWS_FIRST = 8;
 const ENCAP = 4;
+const INET6 = 10;
 /** The last family with a selector of its own that all SAs share which select nothing else. */
 const SHARED_FAMILY_MAX = 10;
 /** More than a datagram can bring, an authentication algorithm counted twice. */
@@ -25,6 +26,8 @@ const attributesPacked = new Uint32Array(packedMax(attributesPlain.length));
 /** How much larger the rows get when they are full. */
 const GROWTH = 1.125;
 const BUCKETS_FIRST = 16;
+/** The kernel's tables do not grow beyond (xfrm_state_hashmax). */
+export const HASH_MAX = 0x10_0000;
 export const NO_SLOT = -1;
 
 /** A dump under way: where it goes on. */
@@ -44,6 +47,8 @@ export class Sad {
   count = 0;
   /** Buckets as GETSADINFO tells: they double when there are as many SAs and a new one meets another in its bucket. */
   hashSize = 8;
+  /** Whether they are to double: a kernel thread does it, when the system call that made them crowded is through. */
+  isCrowded = false;
   /** Larval SAs: few, and searched by more than one key. */
   readonly larval = new Set<number>();
   readonly cursors = new Set<SadCursor>();
@@ -59,6 +64,11 @@ export class Sad {
   /** Twice as many buckets as the other has: each packet in looks here, and another SA in its bucket is a cache line for nothing. */
   #bySpi = new Int32Array(2 * BUCKETS_FIRST);
   #byDst = new Int32Array(BUCKETS_FIRST);
+  /** How many SAs each bucket of the kernel's table of addresses has. */
+  #kernelBuckets = new Uint32Array(this.hashSize);
+  /** By slot, the order in the kernel's chains: an SA with a higher number is found first. Behind the rows: few need it, and seldom. */
+  #order = new Uint32Array(ROWS_FIRST);
+  #orderLast = 0;
 
   /** The word where the row of `slot` starts. */
   row(slot: number): number {
@@ -161,6 +171,12 @@ export class Sad {
     unpack(this.arena.words, at + 2, words, tail);
     const part = (from: number, to: number): Uint8Array => new Uint8Array(words.buffer, 4 * from, 4 * (to - from));
     return { head: part(0, head), body: part(head, body), tail: part(body, tail) };
+  }
+
+  /** Whether there are attributes behind MTIMER_THRESH: those of directions and CPUs. */
+  hasTail(slot: number): boolean {
+    const at = this.words[slot * Row.WORDS + Row.ATTRIBUTES_AT] as number;
+    return at !== 0 && ((this.arena.words[at + 1] as number) & 0xff00) !== 0;
   }
 
   /** Keeps a copy of the attributes in place of those before: how long, how long their parts are, then their words as `pack` leaves them. */
@@ -294,9 +310,11 @@ export class Sad {
     if (this.#newest !== 0) words[(this.#newest - 1) * Row.WORDS + Row.PREVIOUS_ALL] = slot + 1;
     this.#newest = slot + 1;
     this.count++;
+    this.#order[slot] = ++this.#orderLast;
     this.#link(slot);
     if (this.count > this.#byDst.length) this.#rehash();
-    if (this.count >= this.hashSize && this.#collides(slot)) this.#growAsTheKernel();
+    const met = this.#countInKernel(slot, 1) > 1;
+    if (met && this.count >= this.hashSize && this.hashSize < HASH_MAX) this.isCrowded = true;
     if (words[row + Row.STATE] === SaState.ACQ) this.larval.add(slot);
   }
 
@@ -311,6 +329,7 @@ export class Sad {
     if (next !== 0) words[(next - 1) * Row.WORDS + Row.PREVIOUS_ALL] = previous;
     this.#unlink(this.#bySpi, this.#spiBucket(row), slot, Row.NEXT_SPI);
     this.#unlink(this.#byDst, this.#dstBucket(row), slot, Row.NEXT_DST);
+    this.#countInKernel(slot, -1);
     this.larval.delete(slot);
     this.count--;
     this.release(slot);
@@ -358,7 +377,7 @@ export class Sad {
       const row = (next - 1) * Row.WORDS;
       if (words[row + Row.SPI] !== spi || words[row + Row.DADDR] !== d0) continue;
       if (this.proto(next - 1) !== proto || this.family(next - 1) !== family || spi === 0) continue;
-      if (family !== 2) {
+      if (family === INET6) {
         if (words[row + Row.DADDR + 1] !== d1 || words[row + Row.DADDR + 2] !== d2) continue;
         if (words[row + Row.DADDR + 3] !== d3) continue;
       }
@@ -380,7 +399,8 @@ export class Sad {
     if (!once) {
       const word = (i: number): number => words[row + Row.DADDR + i] as number;
       const family = this.family(slot);
-      const mark = words[row + Row.MARK] as number;
+      // A larval SA keeps its mark as it was given (xfrm_state.c:xfrm_alloc_spi).
+      const mark = ((words[row + Row.MARK] as number) & (words[row + Row.MARK_MASK] as number)) >>> 0;
       return this.lookup(word(0), word(1), word(2), word(3), spi, proto, family, mark) !== NO_SLOT;
     }
     let next = this.#bySpi[spiHash(spi, proto) & (this.#bySpi.length - 1)] as number;
@@ -409,6 +429,9 @@ export class Sad {
     this.words = larger;
     this.bytes = new Uint8Array(larger.buffer);
     this.view = new DataView(larger.buffer);
+    const order = new Uint32Array(rows);
+    order.set(this.#order);
+    this.#order = order;
   }
 
   #spiBucket(row: number): number {
@@ -477,13 +500,12 @@ export class Sad {
     table[bucket] = slot + 1;
   }
 
-  /** Whether the kernel's table of addresses has another SA in the bucket of this one (xfrm_state.c:xfrm_hash_grow_check). */
-  #collides(slot: number): boolean {
+  /** Counts an SA in its bucket of the kernel's table of addresses, and says how many there are now (xfrm_state.c:xfrm_hash_grow_check). */
+  #countInKernel(slot: number, change: 1 | -1): number {
     const bucket = this.#kernelBucket(slot);
-    for (let other = this.newest(); other >= 0; other = this.older(other)) {
-      if (other !== slot && this.#kernelBucket(other) === bucket) return true;
-    }
-    return false;
+    const count = (this.#kernelBuckets[bucket] as number) + change;
+    this.#kernelBuckets[bucket] = count;
+    return count;
   }
 
   #kernelBucket(slot: number): number {
@@ -493,15 +515,31 @@ export class Sad {
     return addressBucket(this.view, base + DADDR, base + SADDR, reqid, this.family(slot), this.hashSize);
   }
 
-  /** The kernel moves chains from their front to the front of new ones: of several SAs with one identity the oldest is first then. */
-  #growAsTheKernel(): void {
+  /**
+   * The kernel takes its chains of addresses, the last first, and moves each SA to the front of its new chains, that by SPI too
+   * (xfrm_state.c:xfrm_hash_resize). Of several SAs with one identity the oldest is first then, if they were in one chain.
+   */
+  growAsTheKernel(): void {
+    this.isCrowded = false;
+    const slots: number[] = [];
+    const buckets = new Uint32Array(this.#used);
+    for (let slot = this.newest(); slot >= 0; slot = this.older(slot)) {
+      slots.push(slot);
+      buckets[slot] = this.#kernelBucket(slot);
+    }
+    const first = (a: number, b: number, by: Uint32Array): number => (by[b] as number) - (by[a] as number);
+    slots.sort((a, b) => first(a, b, buckets) || first(a, b, this.#order));
     this.hashSize *= 2;
-    const order = this.#slots(this.#bySpi, Row.NEXT_SPI);
-    const outbound = this.#slots(this.#byDst, Row.NEXT_DST);
+    this.#kernelBuckets = new Uint32Array(this.hashSize);
     this.#bySpi.fill(0);
     this.#byDst.fill(0);
-    for (const slot of order) this.#push(this.#bySpi, this.#spiBucket(slot * Row.WORDS), slot, Row.NEXT_SPI);
-    for (const slot of outbound) this.#push(this.#byDst, this.#dstBucket(slot * Row.WORDS), slot, Row.NEXT_DST);
+    this.#orderLast = 0;
+    for (const slot of slots) {
+      this.#countInKernel(slot, 1);
+      this.#order[slot] = ++this.#orderLast;
+      this.#push(this.#bySpi, this.#spiBucket(slot * Row.WORDS), slot, Row.NEXT_SPI);
+      this.#push(this.#byDst, this.#dstBucket(slot * Row.WORDS), slot, Row.NEXT_DST);
+    }
   }
 }
 
