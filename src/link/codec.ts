@@ -35,10 +35,12 @@ const types = [
   'grants',
   'granted',
   'resign',
+  'proven',
 ] as const satisfies FrameBody['type'][];
 
 const HIGH_HALVES = 1;
 const BITMAP = 2;
+const QUIET = 4;
 
 export function encodeFrame(frame: Frame): Uint8Array {
   const w = new ByteWriter();
@@ -91,6 +93,7 @@ function writePayload(w: ByteWriter, frame: Frame): void {
       break;
     case 'ping':
     case 'pong':
+    case 'proven':
       w.f64(frame.timeMs);
       break;
     case 'handoverRefused':
@@ -100,10 +103,10 @@ function writePayload(w: ByteWriter, frame: Frame): void {
   }
 }
 
-function writeCounters(w: ByteWriter, { handle, counters }: CountersEntry): void {
+function writeCounters(w: ByteWriter, { handle, counters, quiet }: CountersEntry): void {
   const { oseq, oseqHi, seq, seqHi, bitmap, bytes, packets, addTime, useTime } = counters;
   w.varint(handle);
-  w.u8((oseqHi !== 0 || seqHi !== 0 ? HIGH_HALVES : 0) | (bitmap ? BITMAP : 0));
+  w.u8((oseqHi !== 0 || seqHi !== 0 ? HIGH_HALVES : 0) | (bitmap ? BITMAP : 0) | (quiet ? QUIET : 0));
   w.varint(oseq);
   w.varint(seq);
   if (oseqHi !== 0 || seqHi !== 0) {
@@ -157,7 +160,7 @@ function readPayload(r: ByteReader, type: FrameBody['type']): FrameBody {
     case 'counters': {
       const count = r.varint();
       const entries: CountersEntry[] = [];
-      for (let i = 0; i < count; i++) entries.push({ handle: r.varint(), counters: readCounters(r) });
+      for (let i = 0; i < count; i++) entries.push(readEntry(r));
       return { type, entries };
     }
     case 'grants': {
@@ -171,6 +174,7 @@ function readPayload(r: ByteReader, type: FrameBody['type']): FrameBody {
       return { type, id: r.u32() };
     case 'ping':
     case 'pong':
+    case 'proven':
       return { type, timeMs: r.f64() };
     case 'handoverRefused':
     case 'bye':
@@ -180,8 +184,14 @@ function readPayload(r: ByteReader, type: FrameBody['type']): FrameBody {
   }
 }
 
-function readCounters(r: ByteReader): Counters {
+function readEntry(r: ByteReader): CountersEntry {
+  const handle = r.varint();
   const flags = r.u8();
+  const counters = readCounters(r, flags);
+  return flags & QUIET ? { handle, counters, quiet: true } : { handle, counters };
+}
+
+function readCounters(r: ByteReader, flags: number): Counters {
   const oseq = r.word();
   const seq = r.word();
   const oseqHi = flags & HIGH_HALVES ? r.word() : 0;

@@ -12,6 +12,7 @@ import {
   sendCounters,
   streamSnapshot,
 } from './account.ts';
+import { adapt, onAdapted, readThresholdsDue, restoreThresholds } from './adapt.ts';
 import type { Durable, Effect, Reading, ReadPurpose, Write } from './effects.ts';
 import type { Frame } from './frames.ts';
 import { askForGrants, forgetAsked, onGranted, onSoftExpire, unbind, warnOfCeilings } from './grants.ts';
@@ -21,7 +22,9 @@ import { applyCounters, installing, onAccount, onCollision, reconcile } from './
 import { claim, onHello, stepDown } from './reign.ts';
 import { saKey, type Thresholds } from './sa.ts';
 import { type ReplicaSettings, State } from './state.ts';
+import { onReadCounters, sweep } from './sweep.ts';
 import { becomeActive, beginTakeover, noTakeover, onOpened, onTermStored, open } from './takeover.ts';
+import { notePong, onProven } from './told.ts';
 
 const EEXIST = 17;
 const ESRCH = 3;
@@ -163,6 +166,11 @@ export class Replica {
     if (this.state.role === 'active') onReadThresholds(this.state, handle, thresholds);
   }
 
+  onReadCounters(handle: number, result: Result, nowMs: number): void {
+    const s = this.state;
+    if (s.role === 'active' && s.phase === 'steady') onReadCounters(s, handle, result, nowMs);
+  }
+
   onWritten(writes: readonly Write[], results: readonly Result[]): void {
     const s = this.state;
     writes.forEach(({ request, purpose: { op, handle } }, i) => {
@@ -170,6 +178,7 @@ export class Replica {
       const record = s.sas.byHandle(handle);
       if (error === undefined) {
         if (record && op === 'install') record.installed = true;
+        if (record && op === 'adapt') onAdapted(record);
       } else if (op === 'install' && error.errno === EEXIST && record) {
         s.readSa(record.id, handle);
       } else if (op === 'counters' && error.errno === ESRCH && s.role === 'standby') {
@@ -177,6 +186,8 @@ export class Replica {
         if (!record?.installed) return;
         record.installed = false;
         if (s.settings.install === 'immediate') s.write(installing(s, record));
+      } else if (op === 'adapt' && record) {
+        record.tuning = 'theirs';
       } else if (op === 'open') {
         if (s.takeover) s.takeover.failed++;
         if (record) record.installed = false;
@@ -201,6 +212,7 @@ export class Replica {
     s.peer = undefined;
     s.streaming = false;
     s.resigned = false;
+    s.rounds.watched = undefined;
     forgetAsked(s);
     // Whoever must be available does not wait for a standby that is not there.
     if (s.role === 'active' && s.settings.grants.mode === 'available') unbind(s);
@@ -231,7 +243,11 @@ export class Replica {
     const s = this.state;
     switch (frame.type) {
       case 'ping':
+        s.pingedMs = nowMs;
         if (s.role === 'active') s.emit({ type: 'pong', timeMs: frame.timeMs });
+        break;
+      case 'proven':
+        if (s.role === 'active') onProven(s.rounds, frame.timeMs);
         break;
       case 'resyncRequest':
         // Not in a handover: its final counters go by the handles that the standby has.
@@ -282,15 +298,26 @@ export class Replica {
   answerPing(timeMs: number): void {
     const s = this.state;
     if (s.role !== 'active' || s.phase !== 'steady' || s.resyncsPending > 0 || !s.streaming) return;
+    if (s.effects.some(({ type }) => type === 'readThresholds')) {
+      // Somebody has set thresholds, and what the kernel holds back by them is not known yet: after that.
+      s.emit({ type: 'pong', timeMs });
+      return;
+    }
     this.flush();
     s.send({ type: 'pong', timeMs });
+    notePong(s.rounds, timeMs, s.pingedMs);
   }
 
   /** From time to time; either node hears the other one at least so often. A standby asks the active how far its account goes. */
   tick(nowMs: number): void {
     const s = this.state;
     if (s.peer !== undefined) s.send({ type: 'ping', timeMs: nowMs });
-    if (s.role === 'active' && s.phase === 'steady' && nowMs >= s.claimByMs) claim(s);
+    if (s.role === 'active' && s.phase === 'steady') {
+      if (nowMs >= s.claimByMs) claim(s);
+      readThresholdsDue(s);
+      adapt(s, nowMs);
+      sweep(s, nowMs);
+    }
     warnOfCeilings(s);
   }
 
@@ -345,10 +372,11 @@ export class Replica {
     }
   }
 
-  /** This daemon ends. A standby that says so is not waited for. */
+  /** This daemon ends. A standby that says so is not waited for; an active leaves thresholds as it found them. */
   resign(): void {
     const s = this.state;
     if (s.role === 'standby' && s.phase === 'steady' && s.peer !== undefined) s.send({ type: 'resign' });
+    if (s.role === 'active') restoreThresholds(s);
   }
 
   /** Reads the kernel anew (active), or asks the active for a whole account (standby). */

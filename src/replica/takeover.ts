@@ -3,6 +3,7 @@ import { streamSnapshot } from './account.ts';
 import type { Reading, TakeoverReport, Write } from './effects.ts';
 import { deleteSa, newSa, putPolicy, sameSa, setCounters } from './install.ts';
 import { JUMP_MAX, switchoverPosition, takeoverPosition } from './plan.ts';
+import { watch } from './quiet.ts';
 import { claim } from './reign.ts';
 import { countersOf, isParked, type SaRecord, takeHigher } from './sa.ts';
 import { selectsSa } from './select.ts';
@@ -17,14 +18,15 @@ import { type State, type Takeover, write } from './state.ts';
 const UNKNOWN_MS = 86_400_000;
 
 export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): void {
-  const sinceMs = s.complete || s.provenMs !== undefined ? (s.provenMs ?? 0) : nowMs - UNKNOWN_MS;
-  const unseenMs = kind === 'switchover' ? 0 : Math.max(0, nowMs - sinceMs);
+  const provenMs = s.complete || s.provenMs !== undefined ? (s.provenMs ?? 0) : nowMs - UNKNOWN_MS;
+  const unseenMs = kind === 'switchover' ? 0 : Math.max(0, nowMs - provenMs);
   s.phase = 'takingOver';
   const term = Math.max(s.term, s.peer?.term ?? 0) + 1;
   s.takeover = {
     kind,
     startedMs: nowMs,
     unseenMs,
+    provenMs,
     complete: s.complete,
     term,
     positions: new Map(),
@@ -115,6 +117,8 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
     const position = positions.get(record.handle);
     if (position) Object.assign(record.counters, position.counters);
     record.dirty = false;
+    watch(s, record, nowMs);
+    s.thresholdsDue.add(record);
   }
   s.dirty = [];
   s.takeover = undefined;

@@ -41,10 +41,13 @@ const body = fc.oneof(
   fc.record({ type: fc.constant('saDelete' as const), handle: u32 }),
   fc.record({
     type: fc.constant('counters' as const),
-    entries: fc.array(fc.record({ handle: u32, counters }), { maxLength: 20 }),
+    entries: fc.array(
+      fc.record({ handle: u32, counters, quiet: fc.constant(true as const) }, { requiredKeys: ['handle', 'counters'] }),
+      { maxLength: 20 },
+    ),
   }),
   fc.record({
-    type: fc.constantFrom('ping' as const, 'pong' as const),
+    type: fc.constantFrom('ping' as const, 'pong' as const, 'proven' as const),
     timeMs: fc.double({ noNaN: true, noDefaultInfinity: true }),
   }),
   fc.record({
