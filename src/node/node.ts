@@ -7,7 +7,14 @@ import type { Gateway } from '../gateway/index.ts';
 import type { Batch, Kernel, KernelSocket } from '../kernel/index.ts';
 import { Link, readIdentity } from '../link/index.ts';
 import { DecodeError, forEachMessage, hostLittleEndian } from '../netlink/index.ts';
-import { type Effect, Replica, type ReplicaSettings, type TakeoverReport, type Write } from '../replica/index.ts';
+import {
+  type Effect,
+  type Reading,
+  Replica,
+  type ReplicaSettings,
+  type TakeoverReport,
+  type Write,
+} from '../replica/index.ts';
 import { readBootId, roleStore } from '../role/index.ts';
 import { AeventCursor, decodeMessage, parseAddress, XfrmGroup, XfrmMsg } from '../xfrm/index.ts';
 import type { Config } from './config-schema.ts';
@@ -252,11 +259,16 @@ class Node implements RunningNode {
         };
         return { ok: true, result: statusOf(this.#replica.state, about) };
       }
+      case 'dryRun': {
+        // Beside what is under way: looking must not hold up a promotion.
+        const reading = await this.#readKernel();
+        return { ok: true, result: this.#replica.dryRun(reading, performance.now(), request) };
+      }
       case 'resync':
         this.#input(() => this.#replica.resync());
         return { ok: true, result: { role: this.#replica.state.role } };
       default: {
-        if (this.#operator) return { ok: false, reason: 'another promote, demote or dismiss is under way' };
+        if (this.#operator) return { ok: false, reason: 'another promote, demote, switchover or dismiss is under way' };
         const { command } = request;
         const force = 'force' in request && request.force;
         const result = await new Promise<object>((resolve, reject) => {
@@ -268,6 +280,7 @@ class Node implements RunningNode {
           this.#input(() => {
             if (command === 'promote') this.#replica.promote(nowMs, { force });
             else if (command === 'demote') this.#replica.demote({ force });
+            else if (command === 'switchover') this.#replica.switchover(nowMs);
             else this.#replica.dismiss();
           });
         });
@@ -403,9 +416,13 @@ class Node implements RunningNode {
   }
 
   async #read({ purpose }: Extract<Effect, { type: 'read' }>): Promise<void> {
+    this.#replica.onRead(purpose, await this.#readKernel(), performance.now());
+  }
+
+  async #readKernel(): Promise<Reading> {
     const sas = await this.#client.dumpSas();
     const policies = this.#config.replicate.policies ? await this.#client.dumpPolicies() : [];
-    this.#replica.onRead(purpose, { sas, policies }, performance.now());
+    return { sas, policies };
   }
 
   async #readThresholds(handles: readonly number[]): Promise<void> {

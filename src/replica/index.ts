@@ -1,5 +1,6 @@
 /** What decides: SA records, roles and terms, the plan of a takeover. Pure logic; everything it wants done is an effect. */
-export type { Durable, Effect, TakeoverReport, Write } from './effects.ts';
+export type { DryRun } from './dry-run.ts';
+export type { Durable, Effect, Reading, TakeoverReport, Write } from './effects.ts';
 export type { CountersEntry, Frame, FrameBody, Role } from './frames.ts';
 export type { GrantEntry } from './grants.ts';
 export type { PlanSettings } from './plan.ts';

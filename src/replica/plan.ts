@@ -24,8 +24,9 @@ export interface PlanSettings {
 
 export interface Position {
   readonly counters: Counters;
-  /** How far the outbound number moved up. */
+  /** How far the outbound number moved up, and what that follows. */
   readonly skip: number;
+  readonly skipBy: 'grant' | 'estimate' | 'handover' | 'none';
   /** How far the inbound window moved up, closed. */
   readonly closed: number;
   /** The sequence numbers are nearly used up: the SA stays unable to send, and its key manager must re-key. */
@@ -85,19 +86,27 @@ export function takeoverPosition(
   const isBound = settings.mode === 'safe' && complete && record.granted > 0;
   const estimated = isBound ? 0 : Math.max(n, SKIP_FACTOR * unseen(atLineRate));
   const skip = direction === 'in' ? 0 : Math.max(toGrant, estimated);
+  const skipBy = skip === 0 ? 'none' : toGrant >= estimated ? 'grant' : 'estimate';
   // Whatever the counters look like: an inbound SA that was fresh at an earlier switchover looks like an outbound one.
   const closes = record.sa.attributes.saDir !== SaDir.OUT && inbound === 'strict' && replayWindowOf(record.sa) > 0;
   const closed = closes ? unseen(asLately) : 0;
   const unseenPackets = unseen((ms) => packetsWithin(record.rate, ms));
-  return moved(record, Math.min(skip, JUMP_MAX), Math.min(closed, JUMP_MAX), closes, unseenPackets);
+  return { ...moved(record, Math.min(skip, JUMP_MAX), Math.min(closed, JUMP_MAX), closes, unseenPackets), skipBy };
 }
 
 /** The position after a planned switchover: everything was seen, the window goes over as it is. */
 export function switchoverPosition(record: SaRecord): Position {
-  return moved(record, directionOf(record) === 'in' ? 0 : 1, 0, false, 0);
+  const skip = directionOf(record) === 'in' ? 0 : 1;
+  return { ...moved(record, skip, 0, false, 0), skipBy: skip === 0 ? 'none' : 'handover' };
 }
 
-function moved(record: SaRecord, skip: number, closed: number, shut: boolean, unseenPackets: number): Position {
+function moved(
+  record: SaRecord,
+  skip: number,
+  closed: number,
+  shut: boolean,
+  unseenPackets: number,
+): Omit<Position, 'skipBy'> {
   const { sa, counters } = record;
   const is64 = sa.attributes.replayEsnVal !== undefined && (sa.body.flags & ESN) !== 0;
   const out = add(counters.oseq, counters.oseqHi, skip, is64);

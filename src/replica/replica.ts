@@ -11,6 +11,8 @@ import {
   sendCounters,
   streamSnapshot,
 } from './account.ts';
+import { courseOf } from './course.ts';
+import { type DryRun, dryRun } from './dry-run.ts';
 import type { Durable, Effect, Reading, ReadPurpose, Write } from './effects.ts';
 import type { Frame } from './frames.ts';
 import { askForGrants, forgetAsked, onGranted, onSoftExpire, unbind, warnOfCeilings } from './grants.ts';
@@ -295,22 +297,34 @@ export class Replica {
   /** Makes this node active: planned if the active is there, a takeover if not. `force` takes over from an active that is there. */
   promote(nowMs: number, { force }: { readonly force: boolean }): void {
     const s = this.state;
-    if (s.phase !== 'steady') s.refuse(`this node is busy (${s.phase}); try again in a moment`);
-    else if (s.role === 'active') s.emit({ type: 'promoted', report: noTakeover(s) });
-    else if (!s.complete && !force) {
-      s.refuse(
-        'this standby is not complete: it would take over only a part of the SAs; use --force if that is better than none',
-      );
-    } else if (s.resigned && !force) {
-      s.refuse('this node has just handed over; the other one is taking over');
-    } else if (s.peer?.role === 'active' && s.staleSas !== undefined && !force) {
-      s.refuse('this standby is being brought up to date; try again in a moment');
-    } else if (s.peer?.role === 'active' && !force) {
+    const course = courseOf(s, force);
+    if (course.kind === 'refused') s.refuse(course.reason);
+    else if (course.kind === 'none') s.emit({ type: 'promoted', report: noTakeover(s) });
+    else if (course.kind === 'takeover') beginTakeover(s, 'takeover', nowMs);
+    else {
       s.phase = 'awaitingHandover';
       s.send({ type: 'handoverRequest' });
-    } else {
-      beginTakeover(s, 'takeover', nowMs);
     }
+  }
+
+  /** A planned switchover or nothing: the active hands over, whichever of the two nodes is told. Never a takeover. */
+  switchover(nowMs: number): void {
+    const s = this.state;
+    const { kind } = courseOf(s, false);
+    if (kind === 'takeover')
+      s.refuse(
+        s.peer === undefined
+          ? 'the other node is not connected, and a switchover needs both; if it is dead or fenced: xfrmsync promote'
+          : `${s.peer.node} is a standby too, nobody can hand over: xfrmsync promote takes over`,
+      );
+    else if (kind !== 'none') this.promote(nowMs, { force: false });
+    else if (s.peer === undefined) s.refuse('no standby is connected, and a switchover needs one: see xfrmsync status');
+    else this.demote({ force: false });
+  }
+
+  /** What `promote` would do now, with the kernel as `reading` has it. */
+  dryRun(reading: Reading, nowMs: number, { force }: { readonly force: boolean }): DryRun {
+    return dryRun(this.state, reading, nowMs, force);
   }
 
   /** Gives up being active: the standby takes over in a planned switchover. Without a standby only with `force`. */

@@ -1,0 +1,36 @@
+import type { State } from './state.ts';
+
+/** What a promotion would be now. `promote`, `switchover` and the dry run ask the same question here. */
+export type Course =
+  | { readonly kind: 'none' | 'switchover' | 'takeover' }
+  | {
+      readonly kind: 'refused';
+      readonly code: 'busy' | 'incomplete' | 'resigned' | 'updating';
+      readonly reason: string;
+    };
+
+export function courseOf(s: State, force: boolean): Course {
+  const refused = (code: 'busy' | 'incomplete' | 'resigned' | 'updating', reason: string): Course => ({
+    kind: 'refused',
+    code,
+    reason,
+  });
+  if (s.phase !== 'steady') return refused('busy', `this node is busy (${s.phase}); try again in a moment`);
+  if (s.role === 'active') return { kind: 'none' };
+  if (force) return { kind: 'takeover' };
+  if (!s.complete)
+    return refused(
+      'incomplete',
+      'this standby is not complete: it would take over only a part of the SAs; use --force if that is better than none',
+    );
+  if (s.resigned) return refused('resigned', 'this node has just handed over; the other one is taking over');
+  if (s.peer?.role === 'active' && s.staleSas !== undefined)
+    return refused('updating', 'this standby is being brought up to date; try again in a moment');
+  return { kind: s.peer?.role === 'active' ? 'switchover' : 'takeover' };
+}
+
+/** The term that a change of roles from here would begin. */
+export const nextTerm = ({ term, peer }: State): number => Math.max(term, peer?.term ?? 0) + 1;
+
+/** For how long nothing is known of the active (docs/safety.md, U). */
+export const unseenAt = ({ provenMs }: State, nowMs: number): number => Math.max(0, nowMs - (provenMs ?? 0));
