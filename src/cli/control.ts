@@ -118,6 +118,9 @@ function statusText(status: Status): string {
       ? [`  grants    ${bound ? 'bind: outbound numbers only as far as the standby knows' : 'none: no standby'}`]
       : []),
     ...(unseenMs === null ? [] : [`  unseen    ${unseenMs} ms of the active's progress`]),
+    ...(status.clockOffsetMs === null
+      ? []
+      : [`  clock     ${peer.name}'s is ${offsetText(status.clockOffsetMs, status.clockUncertaintyMs ?? 0)}`]),
     `  counts    ${pairs(counts)}`,
   ];
   if (status.gateway !== undefined) lines.push(`  packets   ${pairs(status.gateway)}`);
@@ -129,6 +132,11 @@ function statusText(status: Status): string {
     );
   }
   return lines.join('\n');
+}
+
+function offsetText(ms: number, uncertaintyMs: number): string {
+  const text = `${Math.abs(ms)} ms ${ms < 0 ? 'behind' : 'ahead'}, give or take ${uncertaintyMs} ms`;
+  return Math.abs(ms) > 1000 ? paint('alarm', text) : text;
 }
 
 const pairs = (counts: Readonly<Record<string, number>>): string =>

@@ -224,11 +224,12 @@ class Node implements RunningNode {
 
   #tick(): void {
     const nowMs = performance.now();
+    this.#replica.setTimeOfDay(Date.now() - nowMs);
     const { timeout_ms } = this.#config.link;
     if (this.#link.connected && !this.#paused && nowMs - this.#heardMs > timeout_ms)
       this.#link.disconnect(`nothing came for ${timeout_ms} ms`);
     // While a long work is under way (a reading of many SAs), effects wait; the other node must hear something all the same.
-    if (this.#pumping) this.#link.send({ type: 'ping', timeMs: nowMs, term: this.#replica.state.term });
+    if (this.#pumping) this.#link.send(this.#replica.ping(nowMs));
     else this.#input(() => this.#replica.tick(nowMs));
   }
 

@@ -21,6 +21,9 @@ export interface Status {
   readonly policies: number;
   /** Standby: for how long nothing is known of the active. What a takeover now would have to assume it sent meanwhile. */
   readonly unseenMs: number | null;
+  /** The other node's time of day less this node's, and how far off that can be; null: not measured yet. */
+  readonly clockOffsetMs: number | null;
+  readonly clockUncertaintyMs: number | null;
   readonly counts: State['counts'];
   /** What became of the packets of the user-space gateway, by verdict; absent where the kernel forwards. */
   readonly gateway?: GatewayCounts;
@@ -42,6 +45,8 @@ interface SaStatus {
   readonly installed: boolean;
 }
 
+const tenth = (ms: number): number => Math.round(ms * 10) / 10;
+
 export function statusOf(
   state: State,
   about: {
@@ -52,7 +57,7 @@ export function statusOf(
     readonly gateway?: GatewayCounts | undefined;
   },
 ): Status {
-  const { settings, role, term, phase, complete, peer, provenMs, counts } = state;
+  const { settings, role, term, phase, complete, peer, provenMs, clock, counts } = state;
   const records = [...state.sas];
   const list = records.map(({ id, counters, thresholds, rate, granted, installed }) => ({
     daddr: formatAddress(id.daddr, id.family),
@@ -86,6 +91,8 @@ export function statusOf(
     installed: records.filter((r) => r.installed).length,
     policies: state.policies.size,
     unseenMs: role === 'standby' && provenMs !== undefined ? Math.round(about.nowMs - provenMs) : null,
+    clockOffsetMs: clock.offset === undefined ? null : tenth(clock.offset.ms),
+    clockUncertaintyMs: clock.offset === undefined ? null : tenth(clock.offset.uncertaintyMs),
     counts,
     ...(about.gateway === undefined ? {} : { gateway: about.gateway }),
     ...(about.sas ? { list } : {}),

@@ -1,4 +1,5 @@
 import { formatAddress, formatSpi } from '../xfrm/index.ts';
+import { ALARM_MS } from './clock.ts';
 import { courseOf, nextTerm, unseenAt } from './course.ts';
 import type { Reading } from './effects.ts';
 import type { Role } from './frames.ts';
@@ -37,6 +38,7 @@ export interface Objection {
     | 'limit'
     | 'exhausted'
     | 'unparkable'
+    | 'clock'
     | 'removed';
   /** `promote` says no. */
   readonly refuses: boolean;
@@ -129,6 +131,12 @@ export function dryRun(s: State, reading: Reading, nowMs: number, force: boolean
     object(
       'unparkable',
       `${unparkable} SAs cannot be kept from sending (numbers that may wrap, IPCOMP): they come into this kernel at the takeover only`,
+    );
+  const { offset } = s.clock;
+  if (offset !== undefined && Math.abs(offset.ms) - offset.uncertaintyMs > ALARM_MS)
+    object(
+      'clock',
+      `the clocks of the nodes are ${(Math.abs(offset.ms) / 1000).toFixed(1)} s apart (taken off times of adding and use): set them right`,
     );
   if (strangers.length > 0)
     object('removed', `${strangers.length} SAs of which only an old copy is in this kernel would be removed`);

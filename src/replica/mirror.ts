@@ -1,4 +1,5 @@
 import { type Sa, saIdOf } from '../client/index.ts';
+import { ownTimes, pingOf } from './clock.ts';
 import type { Reading, Write } from './effects.ts';
 import type { CountersEntry, Frame } from './frames.ts';
 import {
@@ -17,6 +18,7 @@ import { newRate, noteRate } from './rate.ts';
 import { countersOf, newRecordState, type SaRecord } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
 import { type State, write } from './state.ts';
+import { tellUsed } from './used.ts';
 
 /** The standby's mirror of the active's account, and of it in this node's kernel, where it cannot send. */
 
@@ -66,7 +68,8 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
       s.stalePolicies = undefined;
       s.earlyGrants.clear();
       s.complete = true;
-      s.send({ type: 'ping', timeMs: nowMs });
+      tellUsed(s);
+      s.send(pingOf(s, nowMs));
       s.read('reconcile');
       s.log('info', 'this standby is complete', { sas: s.sas.size, policies: s.policies.size });
       break;
@@ -99,11 +102,12 @@ function takeIn(s: State, { handle, sa, thresholds }: Frame & { readonly type: '
     handle,
     id: saIdOf(sa),
     sa,
-    counters: countersOf(sa),
+    counters: ownTimes(s, countersOf(sa)),
     thresholds,
     rate: newRate(Number(sa.body.curlft.packets), nowMs),
     installed: false,
     ...newRecordState(),
+    timesTold: true,
   };
   s.sas.add(record);
   if (immediate) s.write(installing(record));
@@ -117,7 +121,8 @@ function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: nu
   const { seq, seqHi } = record.counters;
   const kept = seq === counters.seq && seqHi === counters.seqHi ? record.counters.bitmap : undefined;
   const bitmap = counters.bitmap ?? kept;
-  Object.assign(record.counters, counters, { bitmap });
+  Object.assign(record.counters, ownTimes(s, counters), { bitmap });
+  record.timesTold = true;
   noteRate(record.rate, counters.packets, nowMs, untold);
   s.touch(record);
 }

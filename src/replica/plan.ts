@@ -132,6 +132,23 @@ function moved(
   };
 }
 
+/** By then a number that was just read is written: what an SA sends meanwhile is passed over too. */
+const LEAP_MS = 1_000;
+
+/** The number of an SA that goes on above one that another node has used, though it sends while that is written. */
+export function leapAbove(
+  { sa, counters, thresholds }: SaRecord,
+  { rateMaxPps }: PlanSettings,
+  above: number,
+): Pick<Counters, 'oseq' | 'oseqHi'> {
+  const is64 = sa.attributes.replayEsnVal !== undefined && (sa.body.flags & ESN) !== 0;
+  const from = Math.max(above, numberOf(counters));
+  const by = Math.max(thresholds.packets, Math.ceil((SKIP_FACTOR * rateMaxPps * LEAP_MS) / 1000));
+  const { low, high } = add(from % TWO_32, Math.floor(from / TWO_32), Math.min(by, JUMP_MAX), is64);
+  const last = !is64 || high === TWO_32 - 1;
+  return { oseq: last && low > TWO_32 - 1 - MARGIN ? TWO_32 - 1 : low, oseqHi: high };
+}
+
 const ESN = 128;
 
 function add(low: number, high: number, by: number, is64: boolean): { low: number; high: number } {

@@ -11,6 +11,7 @@ import {
   sendCounters,
   streamSnapshot,
 } from './account.ts';
+import { forgetPings, onPingTimes, pingOf } from './clock.ts';
 import { courseOf } from './course.ts';
 import { type DryRun, dryRun } from './dry-run.ts';
 import type { Durable, Effect, Reading, ReadPurpose, Write } from './effects.ts';
@@ -23,6 +24,7 @@ import { claim, onHello, stepDown } from './reign.ts';
 import { saKey, type Thresholds } from './sa.ts';
 import { type ReplicaSettings, State } from './state.ts';
 import { becomeActive, beginTakeover, noTakeover, onOpened, onTermStored, open } from './takeover.ts';
+import { onOverlapRead, onUsed, onUsedRead } from './used.ts';
 
 const EEXIST = 17;
 const ESRCH = 3;
@@ -147,6 +149,12 @@ export class Replica {
       case 'final':
         handOver(s, reading, nowMs);
         break;
+      case 'used':
+        onUsedRead(s, reading);
+        break;
+      case 'overlap':
+        onOverlapRead(s, reading, nowMs);
+        break;
     }
     s.readDone();
   }
@@ -192,6 +200,7 @@ export class Replica {
   // --- the other node ---------------------------------------------------------------------------------------------------
 
   onConnected(): void {
+    forgetPings(this.state);
     this.state.sendHello();
   }
 
@@ -201,6 +210,7 @@ export class Replica {
     s.streaming = false;
     s.resigned = false;
     forgetAsked(s);
+    forgetPings(s);
     // Whoever must be available does not wait for a standby that is not there.
     if (s.role === 'active' && s.settings.grants.mode === 'available') unbind(s);
     // What it had named of a new account stays beside what was known before.
@@ -230,6 +240,7 @@ export class Replica {
     const s = this.state;
     switch (frame.type) {
       case 'ping':
+        onPingTimes(s, frame, nowMs);
         if (s.role === 'active') s.emit({ type: 'pong', timeMs: frame.timeMs });
         break;
       case 'resyncRequest':
@@ -240,6 +251,9 @@ export class Replica {
         break;
       case 'resign':
         if (s.role === 'active') unbind(s);
+        break;
+      case 'used':
+        if (s.role === 'active') onUsed(s, frame);
         break;
       case 'handoverRequest':
         onHandoverRequest(s);
@@ -276,6 +290,16 @@ export class Replica {
     s.dirty = [];
   }
 
+  /** The time of day when the clock of all inputs was at 0, whenever somebody looks: it may be set. Without it clocks are not compared. */
+  setTimeOfDay(epochMs: number): void {
+    this.state.clock.epochMs = epochMs;
+  }
+
+  /** A sign of life beside the effects. */
+  ping(nowMs: number): Frame {
+    return { ...pingOf(this.state, nowMs), term: this.state.term };
+  }
+
   /** The event socket has been read to its end: everything up to now is said. Not while the account may lack something. */
   answerPing(timeMs: number): void {
     const s = this.state;
@@ -287,7 +311,7 @@ export class Replica {
   /** From time to time; either node hears the other one at least so often. A standby asks the active how far its account goes. */
   tick(nowMs: number): void {
     const s = this.state;
-    if (s.peer !== undefined) s.send({ type: 'ping', timeMs: nowMs });
+    if (s.peer !== undefined) s.send(pingOf(s, nowMs));
     if (s.role === 'active' && s.phase === 'steady' && nowMs >= s.claimByMs) claim(s);
     warnOfCeilings(s);
   }

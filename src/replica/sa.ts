@@ -46,6 +46,10 @@ export interface SaRecord {
   ceiling: bigint | undefined;
   /** Active: the kernel has told the key manager that a soft limit was reached; it must not tell it again. */
   softTold: boolean;
+  /** Standby: the times come from the other node's account; they are shifted if its clock turns out to be another (`clock.ts`). */
+  timesTold: boolean;
+  /** Active: where this SA began on this node, if it was taken over in this life of the daemon. */
+  began: Readonly<Counters> | undefined;
   /** Next record with the same SPI. */
   next: SaRecord | undefined;
 }
@@ -104,13 +108,15 @@ export const numberOf = ({ oseq, oseqHi }: Counters): number => oseqHi * 2 ** 32
 /** What a new record knows of its SA: nothing yet. */
 export const newRecordState = (): Pick<
   SaRecord,
-  'dirty' | 'granted' | 'raiseAt' | 'ceiling' | 'softTold' | 'next'
+  'dirty' | 'granted' | 'raiseAt' | 'ceiling' | 'softTold' | 'timesTold' | 'began' | 'next'
 > => ({
   dirty: false,
   granted: 0,
   raiseAt: Number.POSITIVE_INFINITY,
   ceiling: undefined,
   softTold: false,
+  timesTold: false,
+  began: undefined,
   next: undefined,
 });
 

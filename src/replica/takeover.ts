@@ -129,10 +129,13 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
   for (const record of s.sas) {
     const position = positions.get(record.handle);
     if (position) Object.assign(record.counters, position.counters);
+    record.began = position?.counters;
+    record.timesTold = false;
     record.dirty = false;
   }
   s.dirty = [];
   s.takeover = undefined;
+  s.used = undefined;
   s.offered = false;
   s.role = 'active';
   s.phase = 'steady';
