@@ -142,6 +142,9 @@ export function reconcile(s: State, reading: Reading): void {
       if (selectsSa(s.settings.selection, sa)) writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
     } else if (record.installed && !sameSa(sa, record.sa)) {
       s.write([write('delete', record.handle, deleteSa(record)), ...installing(record)]);
+    } else if (!record.installed && (s.settings.install === 'takeover' || !canBeParked(record.sa))) {
+      // Left open by a takeover that this daemon's last life did not finish: it could send.
+      writes.push(write('delete', 0, deleteSa(record)));
     }
   }
   for (const policy of reading.policies) {
@@ -149,7 +152,7 @@ export function reconcile(s: State, reading: Reading): void {
       writes.push(write('policyDelete', 0, deletePolicy(policy)));
     }
   }
-  if (writes.length > 0) s.log('info', `removed ${writes.length} SAs and policies that the active does not have`);
+  if (writes.length > 0) s.log('info', `removed ${writes.length} SAs and policies that do not belong on this standby`);
   s.write(writes);
 }
 
