@@ -38,6 +38,8 @@ export const newClock = (): Clock => ({
 });
 
 const SAMPLES_MAX = 16;
+/** A time of day is read in whole milliseconds. */
+const RESOLUTION_MS = 1;
 /** Clocks run apart by so much, at the most, while that many pings go back and forth; more, and one of them has been set. */
 const DRIFT_MS = 20;
 /** Above it people are told, below the lower one that it is over. */
@@ -67,7 +69,10 @@ export function onPingTimes(s: State, ping: FrameBody & { readonly type: 'ping' 
   // The other node said its time of day at some moment of the round trip.
   const roundTripMs = nowMs - echo.timeMs - echo.heldMs;
   if (roundTripMs < 0) return;
-  note(s, { ms: timeOfDayMs + roundTripMs / 2 - (clock.epochMs + nowMs), uncertaintyMs: roundTripMs / 2 });
+  note(s, {
+    ms: timeOfDayMs + roundTripMs / 2 - (clock.epochMs + nowMs),
+    uncertaintyMs: roundTripMs / 2 + RESOLUTION_MS,
+  });
 }
 
 function note(s: State, sample: Offset): void {

@@ -14,8 +14,8 @@ describe('the clocks of the nodes', () => {
     const { a, b } = world;
     expect(a.state.clock.offset).toBeUndefined();
     world.pass(100).pass(100);
-    expect(a.state.clock.offset).toEqual({ ms: 400, uncertaintyMs: 0 });
-    expect(b.state.clock.offset).toEqual({ ms: -400, uncertaintyMs: 0 });
+    expect(a.state.clock.offset).toEqual({ ms: 400, uncertaintyMs: 1 });
+    expect(b.state.clock.offset).toEqual({ ms: -400, uncertaintyMs: 1 });
     expect([...alarms(a), ...alarms(b)]).toEqual([]);
   });
 
@@ -33,18 +33,18 @@ describe('the clocks of the nodes', () => {
     };
     const error = () => Math.abs((state.clock.offset?.ms ?? Number.NaN) - TRUE_MS);
     for (const [there, back, uncertainty] of [
-      [80, 0, 40],
-      [0, 60, 30],
-      [3, 1, 2],
-      [0, 90, 2],
-      [200, 200, 2],
+      [80, 0, 41],
+      [0, 60, 31],
+      [3, 1, 3],
+      [0, 90, 3],
+      [200, 200, 3],
     ] as const) {
       exchange(1000, there, 50, back);
       expect(state.clock.offset?.uncertaintyMs).toBe(uncertainty);
       expect(error()).toBeLessThanOrEqual(uncertainty);
     }
     for (let i = 0; i < 16; i++) exchange(2000 + i, 10, 5, 0);
-    expect(state.clock.offset).toEqual({ ms: TRUE_MS + 5, uncertaintyMs: 5 });
+    expect(state.clock.offset).toEqual({ ms: TRUE_MS + 5, uncertaintyMs: 6 });
   });
 
   it('an echo of another life of this daemon is no measurement', () => {
