@@ -4,12 +4,12 @@ import { paint } from './output.ts';
 /** A dry run of `promote` for people: totals, what stands against it, then every SA. */
 export function dryRunText({ node, role, term, newTerm, course, against, unseenMs, totals, sas }: DryRun): string {
   const now = {
-    none: 'nothing: it is active already',
-    switchover: 'a planned switchover; below is what a takeover would do if the active were gone',
-    takeover: 'a takeover',
-    refused: paint('alarm', 'refused; below is what --force would do'),
+    none: 'promote would change nothing',
+    switchover: 'promote would be a planned switchover; below is what a takeover would do if the active were gone',
+    takeover: 'promote would be a takeover',
+    refused: paint('alarm', 'promote would be refused; below is what --force would do'),
   }[course];
-  const lines = [`${paint('strong', node)}: ${role}, term ${term}. promote would be ${now}`];
+  const lines = [`${paint('strong', node)}: ${role}, term ${term}. ${now}`];
   if (course !== 'none') {
     const { policies, byGrant, byEstimate, skipMax, closed, closedMax, lossMax, exhausted, anew, removed } = totals;
     lines.push(

@@ -27,6 +27,7 @@ const groups: Readonly<Record<string, Group>> = {
   monitor: () => import('./monitor.ts'),
   decode: () => import('./decode.ts'),
   conformance: () => import('./conformance.ts'),
+  simulate: () => import('./simulate.ts'),
 };
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {

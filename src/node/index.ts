@@ -19,3 +19,6 @@ export const openMachine: OpenMachine = async (...of) => (await import('./machin
 type OpenLog = typeof import('./log.ts').openLog;
 export const openLog = async (...of: Parameters<OpenLog>): Promise<ReturnType<OpenLog>> =>
   (await import('./log.ts')).openLog(...of);
+
+type StatusOf = typeof import('./status.ts').statusOf;
+export const loadStatusOf = async (): Promise<StatusOf> => (await import('./status.ts')).statusOf;

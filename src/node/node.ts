@@ -9,6 +9,7 @@ import { Link, readIdentity } from '../link/index.ts';
 import { DecodeError, forEachMessage, hostLittleEndian } from '../netlink/index.ts';
 import {
   type Effect,
+  joined,
   type Reading,
   Replica,
   type ReplicaSettings,
@@ -436,24 +437,6 @@ class Node implements RunningNode {
       if (++this.#thresholdsRead % WRITES_MAX === 0) await setImmediate();
     }
   }
-}
-
-/** Neighbouring writes to the kernel become one: it takes 64 of them in a send. */
-function joined(effects: readonly Effect[]): Effect[] {
-  const all: Effect[] = [];
-  let writes: Write[] | undefined;
-  for (const effect of effects) {
-    if (effect.type !== 'write') {
-      writes = undefined;
-      all.push(effect);
-    } else if (writes === undefined) {
-      writes = [...effect.writes];
-      all.push({ type: 'write', writes });
-    } else {
-      writes.push(...effect.writes);
-    }
-  }
-  return all;
 }
 
 function rounded(report: TakeoverReport): object {

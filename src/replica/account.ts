@@ -8,6 +8,7 @@ import { newRate, noteRate } from './rate.ts';
 import {
   type Counters,
   countersOf,
+  isBehind,
   KERNEL_THRESHOLDS,
   newRecordState,
   type SaRecord,
@@ -25,7 +26,7 @@ import { type State, write } from './state.ts';
 export function adopt(s: State, reading: Reading, nowMs: number): void {
   const gone = new Set(s.sas);
   for (const sa of reading.sas) {
-    const record = s.isGoneMeanwhile(saKey(saIdOf(sa))) ? undefined : putSa(s, sa, nowMs);
+    const record = isOutdated(s, sa) ? undefined : putSa(s, sa, nowMs);
     if (record) gone.delete(record);
   }
   for (const record of gone) if (!s.isNewMeanwhile(saKey(record.id))) drop(s, record);
@@ -35,6 +36,16 @@ export function adopt(s: State, reading: Reading, nowMs: number): void {
     if (!s.isGoneMeanwhile(key) && putPolicy(s, policy)) gonePolicies.delete(key);
   }
   for (const key of gonePolicies) if (!s.isNewMeanwhile(key)) dropPolicy(s, key);
+}
+
+/** Whether events have said, while this was being read, that it is gone, or that another SA has its SPI by now. */
+export function isOutdated(s: State, sa: Sa): boolean {
+  const id = saIdOf(sa);
+  const key = saKey(id);
+  if (s.isGoneMeanwhile(key)) return true;
+  if (!s.isNewMeanwhile(key)) return false;
+  const known = s.sas.find(id);
+  return known !== undefined && !sameSa(known.sa, sa);
 }
 
 /** Counters of SAs moved: every NEWAE of a datagram. The hot path of an active node. */
@@ -52,9 +63,12 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
       if (takeHigher(record, countersOfAevent(cursor))) s.touch(record);
       continue;
     }
-    // An event that waited in the socket while the kernel was read, or of an SA that took this one's place: not newer than what is
-    // known (S3).
-    if (cursor.packets < counters.packets || isBehind(cursor, record)) continue;
+    if (s.rules.monotonic && isBehind(cursor, counters) && !hasWrapped(cursor, record)) {
+      // An event that waited in the socket while the kernel was read is older than what is known, or of an SA that this one's place was
+      // given to (S3). After a lifetime was set back by hand it is not: what is ahead counts.
+      if (takeHigher(record, countersOfAevent(cursor))) s.touch(record);
+      continue;
+    }
     counters.oseq = cursor.oseq;
     counters.oseqHi = cursor.oseqHi;
     counters.seq = cursor.seq;
@@ -70,12 +84,9 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
   }
 }
 
-/** Numbers do not go back, but where they may begin anew. */
-function isBehind({ oseq, oseqHi, seq, seqHi }: AeventCursor, { counters, sa }: SaRecord): boolean {
-  const into = seqHi - counters.seqHi || seq - counters.seq;
-  const out = oseqHi - counters.oseqHi || oseq - counters.oseq;
-  return into < 0 || (out < 0 && ((sa.attributes.saExtraFlags ?? 0) & SaExtraFlag.OSEQ_MAY_WRAP) === 0);
-}
+/** Outbound numbers begin anew where the SA says that they may. */
+const hasWrapped = ({ packets }: AeventCursor, { counters, sa }: SaRecord): boolean =>
+  packets >= counters.packets && ((sa.attributes.saExtraFlags ?? 0) & SaExtraFlag.OSEQ_MAY_WRAP) !== 0;
 
 function countersOfAevent(cursor: AeventCursor): Counters {
   const { oseq, oseqHi, seq, seqHi, bytes, packets, addTime, useTime } = cursor;
@@ -93,7 +104,8 @@ export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefine
   if (known && sameSa(known.sa, sa)) {
     const changed = !sameLimits(known.sa, sa);
     known.sa = sa;
-    if (takeHigher(known, counters)) s.touch(known);
+    if (!s.rules.monotonic) Object.assign(known.counters, counters);
+    if (takeHigher(known, counters) || !s.rules.monotonic) s.touch(known);
     noteNumber(s, known);
     if (changed) announce(s, known);
     if (known.ceiling !== ceiling) restoreCeiling(s, known, ceiling);

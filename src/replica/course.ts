@@ -18,7 +18,7 @@ export function courseOf(s: State, force: boolean): Course {
   if (s.phase !== 'steady') return refused('busy', `this node is busy (${s.phase}); try again in a moment`);
   if (s.role === 'active') return { kind: 'none' };
   if (force) return { kind: 'takeover' };
-  if (!s.complete)
+  if (!s.complete && s.rules.complete)
     return refused(
       'incomplete',
       'this standby is not complete: it would take over only a part of the SAs; use --force if that is better than none',
@@ -32,5 +32,14 @@ export function courseOf(s: State, force: boolean): Course {
 /** The term that a change of roles from here would begin. */
 export const nextTerm = ({ term, peer }: State): number => Math.max(term, peer?.term ?? 0) + 1;
 
+/**
+ * What is known by a node that has never had a whole account is of an earlier time, nobody can say of which: it is taken to be a day old.
+ * Only `--force` comes here.
+ */
+const UNKNOWN_MS = 86_400_000;
+
 /** For how long nothing is known of the active (docs/safety.md, U). */
-export const unseenAt = ({ provenMs }: State, nowMs: number): number => Math.max(0, nowMs - (provenMs ?? 0));
+export function unseenAt({ complete, provenMs }: State, nowMs: number): number {
+  const sinceMs = complete || provenMs !== undefined ? (provenMs ?? 0) : nowMs - UNKNOWN_MS;
+  return Math.max(0, nowMs - sinceMs);
+}

@@ -82,3 +82,21 @@ export type Effect =
       readonly text: string;
       readonly fields?: object;
     };
+
+/** Neighbouring writes to the kernel become one: it takes many of them in a send. */
+export function joined(effects: readonly Effect[]): Effect[] {
+  const all: Effect[] = [];
+  let writes: Write[] | undefined;
+  for (const effect of effects) {
+    if (effect.type !== 'write') {
+      writes = undefined;
+      all.push(effect);
+    } else if (writes === undefined) {
+      writes = [...effect.writes];
+      all.push({ type: 'write', writes });
+    } else {
+      writes.push(...effect.writes);
+    }
+  }
+  return all;
+}

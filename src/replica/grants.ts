@@ -155,7 +155,7 @@ function ceilingOf({ sa, counters, granted }: SaRecord): bigint | undefined {
 }
 
 function writeCeilings(s: State, records: readonly SaRecord[]): void {
-  if (s.settings.grants.mode !== 'safe') return;
+  if (s.settings.grants.mode !== 'safe' || !s.rules.ceiling) return;
   const writes: Write[] = [];
   let hidden = false;
   for (const record of records) {

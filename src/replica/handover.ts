@@ -1,10 +1,10 @@
 import { saIdOf } from '../client/index.ts';
 import { adopt, sendCounters } from './account.ts';
 import type { Reading } from './effects.ts';
-import { setNumbers } from './install.ts';
+import { setCounters, setNumbers } from './install.ts';
 import { parked } from './plan.ts';
 import { becomeStandby, claim } from './reign.ts';
-import { countersOf, directionOf, type SaRecord } from './sa.ts';
+import { type Counters, countersOf, directionOf, type SaRecord } from './sa.ts';
 import { type State, write } from './state.ts';
 
 /**
@@ -46,7 +46,12 @@ export function onDrained(s: State, reading: Reading, nowMs: number): void {
     return;
   }
   const { drainMs, drainMaxMs } = s.settings;
-  const now = new Map([...s.sas].map((r) => [r.handle, { ...r.counters }]));
+  const now = new Map<number, Counters>();
+  for (const sa of reading.sas) {
+    const record = s.sas.find(saIdOf(sa));
+    // As they were read: what is known otherwise does not follow a lifetime that was set back, and takes the last number for a shut one.
+    if (record) now.set(record.handle, countersOf(sa));
+  }
   const drain = s.drain ?? { untilMs: nowMs + drainMaxMs, before: undefined, shuts: 0, shut: new Set<SaRecord>() };
   const { before } = drain;
   const quiet = before !== undefined && [...now].every(([handle, c]) => before.get(handle)?.packets === c.packets);
@@ -85,7 +90,8 @@ export function handOver(s: State, reading: Reading, nowMs: number): void {
     } else if (directionOf(record) === 'in') {
       Object.assign(record.counters, last, { oseq: first.oseq, oseqHi: first.oseqHi });
     } else {
-      const sent = first.oseq + Math.max(0, last.packets - first.packets);
+      const slipped = s.rules.drain ? Math.max(0, last.packets - first.packets) : 0;
+      const sent = first.oseq + slipped;
       const counts64 = sa.attributes.replayEsnVal !== undefined;
       Object.assign(record.counters, last, {
         oseq: counts64 ? sent % 2 ** 32 : Math.min(sent, 2 ** 32 - 1),
@@ -116,10 +122,15 @@ export function onResigned(s: State, nowMs: number): void {
   sendCounters(s);
   s.send({ type: 'handoverDone' });
   becomeStandby(s);
+  // The new active is bound by nothing that was agreed on before, until it has told this node its SAs.
+  for (const record of s.sas) record.granted = 0;
   s.resigned = true;
   s.complete = true;
   s.provenMs = nowMs;
   s.sendHello();
+  // The others were shut before.
+  const incoming = [...s.sas].filter((r) => directionOf(r) === 'in');
+  s.write(incoming.map((r) => write('counters', r.handle, setCounters(r, parked(r)))));
   s.log('info', 'handed over: every SA is shut, this node is a standby');
 }
 

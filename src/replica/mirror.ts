@@ -13,9 +13,9 @@ import {
   setCounters,
   updateSa,
 } from './install.ts';
-import { canBeParked, parked } from './plan.ts';
+import { canBeParked, parked, shut } from './plan.ts';
 import { newRate, noteRate } from './rate.ts';
-import { countersOf, newRecordState, type SaRecord } from './sa.ts';
+import { type Counters, countersOf, isBehind, newRecordState, type SaRecord, takeHigher } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
 import { type State, write } from './state.ts';
 import { tellUsed } from './used.ts';
@@ -25,7 +25,7 @@ import { tellUsed } from './used.ts';
 export function onAccount(s: State, frame: Frame, nowMs: number): void {
   switch (frame.type) {
     case 'snapshotBegin':
-      s.sas.forgetHandles();
+      if (s.rules.generations) s.sas.forgetHandles();
       s.earlyGrants.clear();
       s.staleSas = new Set(s.sas);
       s.stalePolicies = new Set(s.policies.keys());
@@ -93,7 +93,7 @@ function takeIn(s: State, { handle, sa, thresholds }: Frame & { readonly type: '
     known.sa = sa;
     known.thresholds = thresholds;
     takeInCounters(s, { handle, counters: countersOf(sa) }, nowMs, s.staleSas !== undefined);
-    if (immediate && !known.installed) s.write(installing(known));
+    if (immediate && !known.installed) s.write(installing(s, known));
     else if (immediate && limits) s.write([write('update', handle, updateSa(known))]);
     return;
   }
@@ -110,19 +110,24 @@ function takeIn(s: State, { handle, sa, thresholds }: Frame & { readonly type: '
     timesTold: true,
   };
   s.sas.add(record);
-  if (immediate) s.write(installing(record));
+  if (immediate) s.write(installing(s, record));
 }
 
 function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: number, untold = false): void {
   const record = s.sas.byHandle(handle);
   if (record === undefined) return;
   s.counts.updatesReceived++;
-  // An earlier bitmap says nothing of a window that has moved.
-  const { seq, seqHi } = record.counters;
-  const kept = seq === counters.seq && seqHi === counters.seqHi ? record.counters.bitmap : undefined;
-  const bitmap = counters.bitmap ?? kept;
-  Object.assign(record.counters, ownTimes(s, counters), { bitmap });
+  const own = ownTimes(s, counters);
   record.timesTold = true;
+  if (s.rules.monotonic && isBehind(own, record.counters)) {
+    // What waited to be sent can be overtaken by a newer account (S3).
+    takeHigher(record, own, true);
+  } else {
+    // An earlier bitmap says nothing of a window that has moved.
+    const { seq, seqHi } = record.counters;
+    const kept = seq === counters.seq && seqHi === counters.seqHi ? record.counters.bitmap : undefined;
+    Object.assign(record.counters, own, { bitmap: counters.bitmap ?? kept });
+  }
   noteRate(record.rate, counters.packets, nowMs, untold);
   s.touch(record);
 }
@@ -138,13 +143,19 @@ export function reconcile(s: State, reading: Reading): void {
   const writes: Write[] = [];
   for (const sa of reading.sas) {
     const record = s.sas.find(saIdOf(sa));
+    const immediate = s.settings.install === 'immediate';
     if (record === undefined) {
       if (selectsSa(s.settings.selection, sa)) writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
-    } else if (record.installed && !sameSa(sa, record.sa)) {
-      s.write([write('delete', record.handle, deleteSa(record)), ...installing(record)]);
-    } else if (!record.installed && (s.settings.install === 'takeover' || !canBeParked(record.sa))) {
+    } else if (!record.installed && !canBeParked(record.sa)) {
       // Left open by a takeover that this daemon's last life did not finish: it could send.
       writes.push(write('delete', 0, deleteSa(record)));
+    } else if (!sameSa(sa, record.sa)) {
+      if (!immediate) writes.push(write('delete', 0, deleteSa(record)));
+      else if (record.installed) s.write([write('delete', record.handle, deleteSa(record)), ...installing(s, record)]);
+    } else if (!record.installed && !immediate) {
+      // From an earlier reign of this node: it is kept in step, and goes when the active's goes (S3).
+      record.installed = true;
+      s.touch(record);
     }
   }
   for (const policy of reading.policies) {
@@ -156,16 +167,26 @@ export function reconcile(s: State, reading: Reading): void {
   s.write(writes);
 }
 
-export function installing(record: SaRecord): Write[] {
+/** What an SA has in a standby's kernel. */
+function standing({ rules, keepsShut }: State, record: SaRecord): Counters {
+  if (!rules.parked) return record.counters;
+  return keepsShut ? shut(record) : parked(record);
+}
+
+export function installing(s: State, record: SaRecord): Write[] {
+  // Unable to send from the first moment, except where the kernel takes no number that is at its end (xfrm_user.c:verify_sa_dir).
+  const atFirst = record.sa.attributes.saDir === undefined ? standing(s, record) : record.counters;
   return [
-    write('install', record.handle, newSa(record, record.counters)),
-    write('counters', record.handle, setCounters(record, parked(record))),
+    write('install', record.handle, newSa(record, atFirst)),
+    write('counters', record.handle, setCounters(record, standing(s, record))),
   ];
 }
 
 /** Writes the counters that moved to this node's kernel. */
 export function applyCounters(s: State): void {
-  s.write(s.dirty.filter((r) => r.installed).map((r) => write('counters', r.handle, setCounters(r, parked(r)))));
+  // One that is gone may have left its SPI to another SA.
+  const moved = s.dirty.filter((r) => r.installed && s.sas.has(r));
+  s.write(moved.map((r) => write('counters', r.handle, setCounters(r, standing(s, r)))));
 }
 
 /**
@@ -178,8 +199,8 @@ export function onCollision(s: State, record: SaRecord, sa: Sa | undefined): voi
   else if (sameSa(sa, record.sa)) {
     record.installed = true;
     const limits = sameLimits(sa, record.sa) ? [] : [write('update', handle, updateSa(record))];
-    s.write([...limits, write('counters', handle, setCounters(record, parked(record)))]);
+    s.write([...limits, write('counters', handle, setCounters(record, standing(s, record)))]);
   } else {
-    s.write([write('delete', handle, deleteSa(record)), ...installing(record)]);
+    s.write([write('delete', handle, deleteSa(record)), ...installing(s, record)]);
   }
 }

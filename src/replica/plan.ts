@@ -1,7 +1,8 @@
 import type { Sa } from '../client/index.ts';
 import { IpProto, SaDir, SaExtraFlag } from '../xfrm/index.ts';
 import { packetsWithin } from './rate.ts';
-import { type Counters, directionOf, numberOf, replayWindowOf, type SaRecord } from './sa.ts';
+import { allRules, type Rules } from './rules.ts';
+import { type Counters, directionOf, isShut, numberOf, replayWindowOf, type SaRecord, SHUT_HI } from './sa.ts';
 
 /**
  * Where an SA goes on after its active node is gone. Symbols as in docs/safety.md: N, T the thresholds of the SA's events, R its
@@ -65,6 +66,7 @@ export function takeoverPosition(
   record: SaRecord,
   settings: PlanSettings,
   { unseenMs, complete }: Knowledge,
+  rules: Rules = allRules,
 ): Position {
   const direction = directionOf(record);
   const { packets: n, timerMs } = record.thresholds;
@@ -81,14 +83,15 @@ export function takeoverPosition(
   };
   const atLineRate = (ms: number): number => (rateMaxPps * ms) / 1000;
   const asLately = (ms: number): number => Math.max(packetsWithin(record.rate, ms), (rateFloorPps * ms) / 1000);
-  const toGrant = Math.max(0, record.granted - numberOf(record.counters));
+  const toGrant = rules.grants ? Math.max(0, record.granted - numberOf(record.counters)) : 0;
   // Where the old active's kernel keeps to the grant, there is nothing to be estimated.
   const isBound = settings.mode === 'safe' && complete && record.granted > 0;
-  const estimated = isBound ? 0 : Math.max(n, SKIP_FACTOR * unseen(atLineRate));
+  const estimated = isBound || !rules.skip ? 0 : Math.max(n, SKIP_FACTOR * unseen(atLineRate));
   const skip = direction === 'in' ? 0 : Math.max(toGrant, estimated);
   const skipBy = skip === 0 ? 'none' : toGrant >= estimated ? 'grant' : 'estimate';
   // Whatever the counters look like: an inbound SA that was fresh at an earlier switchover looks like an outbound one.
-  const closes = record.sa.attributes.saDir !== SaDir.OUT && inbound === 'strict' && replayWindowOf(record.sa) > 0;
+  const closes =
+    rules.strict && record.sa.attributes.saDir !== SaDir.OUT && inbound === 'strict' && replayWindowOf(record.sa) > 0;
   const closed = closes ? unseen(asLately) : 0;
   const unseenPackets = unseen((ms) => packetsWithin(record.rate, ms));
   return { ...moved(record, Math.min(skip, JUMP_MAX), Math.min(closed, JUMP_MAX), closes, unseenPackets), skipBy };
@@ -110,7 +113,8 @@ function moved(
   const { sa, counters } = record;
   const is64 = sa.attributes.replayEsnVal !== undefined && (sa.body.flags & ESN) !== 0;
   const out = add(counters.oseq, counters.oseqHi, skip, is64);
-  const into = add(counters.seq, counters.seqHi, closed, is64);
+  // A window that is shut stays where it is: above its end the upper halves begin anew.
+  const into = add(counters.seq, counters.seqHi, isShut(sa, counters) ? 0 : closed, is64);
   const meanBytes = counters.packets > 0 ? counters.bytes / counters.packets : 0;
   const last = !is64 || out.high === TWO_32 - 1;
   const exhausted = skip > 0 && last && out.low > TWO_32 - 1 - MARGIN;
@@ -169,7 +173,8 @@ function allOnes({ sa }: Stated): number[] {
  * (EOVERFLOW) and neither expires the SA nor tells anybody (xfrm_replay.c:xfrm_replay_overflow).
  */
 export function parked({ sa, counters }: Stated): Counters {
-  const end = sa.attributes.saDir === SaDir.IN ? 0 : TWO_32 - 1;
+  // Also where nothing is sent anyway: it tells, of an SA that is found in a kernel, that its counters are an old copy.
+  const end = TWO_32 - 1;
   return {
     ...counters,
     oseq: end,
@@ -188,5 +193,5 @@ export function shut(record: Stated): Counters {
   const counters = parked(record);
   if (sa.attributes.saDir === SaDir.OUT || replayWindowOf(sa) === 0) return counters;
   const is64 = sa.attributes.replayEsnVal !== undefined && (sa.body.flags & ESN) !== 0;
-  return { ...counters, seq: TWO_32 - 1, seqHi: is64 ? TWO_32 - 1 : 0, bitmap: allOnes(record) };
+  return { ...counters, seq: TWO_32 - 1, seqHi: is64 ? SHUT_HI : 0, bitmap: allOnes(record) };
 }

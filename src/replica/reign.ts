@@ -86,6 +86,7 @@ export function stepDown(s: State, reason: string, term: number): void {
   s.write([...s.sas].map((r) => write('counters', r.handle, setNumbers(r, shut(r)))));
   if (s.peer !== undefined) beginUsed(s);
   becomeStandby(s);
+  s.keepsShut = true;
   s.term = term;
   s.emit({ type: 'hook', name: 'release' }, { type: 'persist', durable: { term, role: 'standby' } });
 }

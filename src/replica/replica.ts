@@ -3,6 +3,7 @@ import type { AeventCursor, AnyXfrmMessage } from '../xfrm/index.ts';
 import {
   adopt,
   drop,
+  isOutdated,
   onAevents,
   onPolicyGone,
   onReadThresholds,
@@ -164,7 +165,7 @@ export class Replica {
     const record = s.sas.byHandle(handle);
     // While SAs are being opened nothing may park them again.
     if (s.role === 'standby' && record !== undefined && s.phase !== 'takingOver') onCollision(s, record, sa);
-    else if (s.role === 'active' && sa !== undefined && !s.isGoneMeanwhile(saKey(saIdOf(sa)))) putSa(s, sa, nowMs);
+    else if (s.role === 'active' && sa !== undefined && !isOutdated(s, sa)) putSa(s, sa, nowMs);
     s.readDone();
   }
 
@@ -181,9 +182,11 @@ export class Replica {
         if (record && op === 'install') record.installed = true;
       } else if (op === 'install' && error.errno === EEXIST && record) {
         s.readSa(record.id, handle);
-      } else if (op === 'counters' && error.errno === ESRCH && record && s.role === 'standby') {
+      } else if (op === 'counters' && error.errno === ESRCH && s.role === 'standby') {
+        // One that this kernel does not take is tried again at the takeover.
+        if (!record?.installed) return;
         record.installed = false;
-        s.write(installing(record));
+        if (s.settings.install === 'immediate') s.write(installing(s, record));
       } else if (op === 'open') {
         if (s.takeover) s.takeover.failed++;
         if (record) record.installed = false;
@@ -225,7 +228,7 @@ export class Replica {
       onHello(s, frame);
     } else if (s.peer === undefined) {
       // Nothing counts before a hello.
-    } else if (frame.term < s.term) {
+    } else if (frame.term < s.term && s.rules.terms) {
       // S4: no effect, and the sender learns the term.
       s.counts.staleFrames++;
       s.sendHello();
@@ -244,7 +247,8 @@ export class Replica {
         if (s.role === 'active') s.emit({ type: 'pong', timeMs: frame.timeMs });
         break;
       case 'resyncRequest':
-        if (s.role === 'active') streamSnapshot(s);
+        // Not in a handover: its final counters go by the handles that the standby has.
+        if (s.role === 'active' && s.phase === 'steady') streamSnapshot(s);
         break;
       case 'granted':
         if (s.role === 'active') onGranted(s, frame.id);
@@ -415,7 +419,7 @@ export class Replica {
     const s = this.state;
     if (s.takeover?.term === term) {
       if (s.takeover.opened) becomeActive(s, s.takeover, nowMs);
-      else onTermStored(s, s.takeover);
+      else if (s.rules.durable) onTermStored(s, s.takeover);
     } else if (role === 'standby' && s.phase === 'handingOver') onResigned(s, nowMs);
   }
 
@@ -439,9 +443,21 @@ export class Replica {
   onHook(name: 'claim' | 'release', failure: string | undefined): void {
     if (failure !== undefined) this.state.log('error', `the ${name} hook failed: ${failure}`);
     const { report } = this.state;
-    if (name === 'release') onReleased(this.state, failure);
-    else if (report !== undefined) this.state.emit({ type: 'promoted', report });
+    if (name === 'release') {
+      if (failure === undefined) this.#open();
+      onReleased(this.state, failure);
+    }
+    if (name === 'claim' && report !== undefined) this.state.emit({ type: 'promoted', report });
     if (name === 'claim') this.state.report = undefined;
+  }
+
+  /** The addresses are given up: inbound windows may be in step with the active's again. */
+  #open(): void {
+    const s = this.state;
+    if (!s.keepsShut) return;
+    s.keepsShut = false;
+    // Otherwise the account that comes does it.
+    if (s.role === 'standby' && s.complete) for (const record of s.sas) s.touch(record);
   }
 
   onMark(name: 'opened' | 'parked'): void {

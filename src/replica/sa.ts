@@ -121,25 +121,58 @@ export const newRecordState = (): Pick<
 });
 
 const END = 2 ** 32 - 1;
+/**
+ * The upper half of an inbound number that is shut. One less than the highest: a receiver takes a number below the window to be of the next
+ * upper half (RFC 4303, appendix A2), and behind the highest one comes 0 again, under which every old packet would be accepted.
+ */
+export const SHUT_HI = END - 1;
 
 /** The number of an SA that cannot send, see `parked`: it says nothing of what was sent. */
-export function isParked({ oseq, oseqHi }: Counters): boolean {
-  return oseq === END && (oseqHi === 0 || oseqHi === END);
+export function isParked(sa: Sa, { oseq, oseqHi }: Counters): boolean {
+  return oseq === END && oseqHi === (counts64(sa) ? END : 0);
 }
 
-/** Takes over counters that are ahead, never ones that are behind (S3). A parked number is not a number. True if anything moved. */
-export function takeHigher({ counters }: SaRecord, other: Counters): boolean {
+/** An inbound number that lets nothing in: it says nothing of what was accepted. */
+export function isShut(sa: Sa, { seq, seqHi }: Counters): boolean {
+  return seq === END && seqHi === (counts64(sa) ? SHUT_HI : 0);
+}
+
+const ESN = 128;
+
+/** Whether an SA has 64-bit numbers. */
+function counts64({ body, attributes }: Sa): boolean {
+  return attributes.replayEsnVal !== undefined && (body.flags & ESN) !== 0;
+}
+
+type Numbers = Pick<Counters, 'oseq' | 'oseqHi' | 'seq' | 'seqHi' | 'packets'>;
+
+/** Whether either number, or the packet count, is lower than another one. */
+export function isBehind(one: Numbers, other: Numbers): boolean {
+  return (
+    one.packets < other.packets ||
+    one.oseqHi < other.oseqHi ||
+    (one.oseqHi === other.oseqHi && one.oseq < other.oseq) ||
+    one.seqHi < other.seqHi ||
+    (one.seqHi === other.seqHi && one.seq < other.seq)
+  );
+}
+
+/**
+ * Takes over counters that are ahead, never ones that are behind (S3). True if anything moved. In a kernel, a number that is parked or shut
+ * is not a number; in an account it is one.
+ */
+export function takeHigher({ sa, counters }: SaRecord, other: Counters, isAccount = false): boolean {
   let moved = false;
   if (
-    !isParked(other) &&
+    (isAccount || !isParked(sa, other)) &&
     (other.oseqHi > counters.oseqHi || (other.oseqHi === counters.oseqHi && other.oseq > counters.oseq))
   ) {
     counters.oseq = other.oseq;
     counters.oseqHi = other.oseqHi;
     moved = true;
   }
-  if (other.seq === END && (other.seqHi === 0 || other.seqHi === END)) {
-    // Shut, see `shut`.
+  if (!isAccount && isShut(sa, other)) {
+    // See `shut`.
   } else if (other.seqHi > counters.seqHi || (other.seqHi === counters.seqHi && other.seq > counters.seq)) {
     counters.seq = other.seq;
     counters.seqHi = other.seqHi;

@@ -4,6 +4,7 @@ import type { Effect, Purpose, ReadPurpose, TakeoverReport, Write } from './effe
 import type { FrameBody, Hello, Role } from './frames.ts';
 import type { GrantEntry, GrantSettings } from './grants.ts';
 import type { PlanSettings, Position } from './plan.ts';
+import { allRules, type Rules } from './rules.ts';
 import { type Counters, type SaRecord, SaTable } from './sa.ts';
 import type { Selection } from './select.ts';
 import type { Used } from './used.ts';
@@ -23,6 +24,8 @@ export interface ReplicaSettings {
   readonly drainMaxMs: number;
   /** A node that starts as active takes the addresses when the other node agrees, or has not been heard of for so long. */
   readonly claimAfterMs: number;
+  /** Safety rules that are switched off, for the simulator alone. */
+  readonly rules?: Partial<Rules>;
 }
 
 /** What a node is in the middle of. */
@@ -52,6 +55,7 @@ const MEANWHILE_MAX = 100_000;
 /** All that a node's replica knows, and the effects it wants. The modules beside this one are functions over it. */
 export class State {
   readonly settings: ReplicaSettings;
+  readonly rules: Rules;
   readonly sas = new SaTable();
   readonly policies = new Map<string, Policy>();
   role: Role = 'standby';
@@ -101,6 +105,8 @@ export class State {
     | undefined;
   /** Active: why the handover under way is not to be finished. */
   abandoned: string | undefined;
+  /** It has stepped down and may still have the addresses: nothing is let in that the new active may have let in (S2). */
+  keepsShut = false;
   /** This node has just handed over, and the other one has not said yet that it is active. */
   resigned = false;
   /** The operator of this node wants it demoted. */
@@ -145,6 +151,7 @@ export class State {
 
   constructor(settings: ReplicaSettings) {
     this.settings = settings;
+    this.rules = { ...allRules, ...settings.rules };
   }
 
   touch(record: SaRecord): void {
@@ -190,7 +197,7 @@ export class State {
   }
 
   #noted(keys: ReadonlySet<string>, key: string): boolean {
-    const noted = keys.has(key);
+    const noted = this.rules.generations && keys.has(key);
     this.doubted ||= noted;
     return noted;
   }

@@ -26,6 +26,7 @@ export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): 
     retried: false,
     opened: false,
   };
+  if (!s.rules.durable) onTermStored(s, s.takeover);
   // Not as active yet: a daemon that dies before its SAs are open must not come back as if they were.
   s.emit({ type: 'persist', durable: { term, role: 'standby' } });
 }
@@ -60,7 +61,7 @@ export function openings(
   for (const sa of reading.sas) {
     const record = s.sas.find(saIdOf(sa));
     if (record === undefined) {
-      if (selectsSa(s.settings.selection, sa) && isParked(countersOf(sa))) strangers.push(sa);
+      if (selectsSa(s.settings.selection, sa) && isParked(sa, countersOf(sa))) strangers.push(sa);
     } else if (sameSa(sa, record.sa)) here.set(record, countersOf(sa));
   }
   const opened = [...s.sas].map((record): Opening => {
@@ -68,7 +69,7 @@ export function openings(
     const known = { ...record, counters: { ...record.counters } };
     if (found !== undefined) takeHigher(known, found);
     const position =
-      how.kind === 'switchover' ? switchoverPosition(known) : takeoverPosition(known, s.settings.plan, how);
+      how.kind === 'switchover' ? switchoverPosition(known) : takeoverPosition(known, s.settings.plan, how, s.rules);
     return { record, counters: known.counters, position, isHere: found !== undefined };
   });
   return { opened, strangers };
@@ -79,7 +80,7 @@ export function open(s: State, reading: Reading): void {
   const takeover = s.takeover;
   if (takeover === undefined) return;
   // One number for each SA, whatever the old active, in one life or several, had called them.
-  s.sas.forgetHandles();
+  if (s.rules.generations) s.sas.forgetHandles();
   s.nextHandle = 1;
   for (const record of s.sas) s.sas.rename(record, s.nextHandle++);
   const { opened, strangers } = openings(s, reading, takeover);
@@ -139,6 +140,7 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
   s.offered = false;
   s.role = 'active';
   s.phase = 'steady';
+  s.keepsShut = false;
   const exhausted = all.filter((p) => p.exhausted).length;
   const report: TakeoverReport = {
     kind,

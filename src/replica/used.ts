@@ -32,7 +32,7 @@ const NAMED_MAX = 100;
 export function beginUsed(s: State): void {
   const before = new Map(
     [...s.sas]
-      .filter((record) => directionOf(record) !== 'in' && !isParked(record.counters))
+      .filter((record) => directionOf(record) !== 'in' && !isParked(record.sa, record.counters))
       .map((record) => {
         const { sa, counters } = record;
         return [record, { sa, number: numberOf(counters), packets: counters.packets }] as const;
@@ -140,7 +140,7 @@ function moveAbove(s: State, moved: readonly (readonly [SaRecord, number])[]): v
       s.send({ type: 'grants', id: s.nextAsk++, entries: entries.slice(i, i + ENTRIES_MAX) });
   }
   s.write(records.map((record) => write('counters', record.handle, setNumbers(record, record.counters))));
-  const ended = records.filter(({ counters }) => isParked(counters)).length;
+  const ended = records.filter(({ sa, counters }) => isParked(sa, counters)).length;
   if (ended > 0) s.log('error', `${ended} SAs have no sequence numbers left and cannot send: re-key them`);
   s.log('warn', `${moved.length} SAs go on above the numbers that the old active has used`);
 }

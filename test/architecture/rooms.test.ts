@@ -15,6 +15,7 @@ const rooms = [
   'role',
   'gateway',
   'node',
+  'simulator',
   'demo',
   'cli',
 ];

@@ -122,7 +122,7 @@ test('help of every command has an example; the program names its exit codes', a
     policy: ['list', 'get', 'add', 'update', 'delete', 'flush'],
     ae: ['get', 'set'],
   };
-  const commands = [['monitor'], ['decode'], ['conformance']];
+  const commands = [['monitor'], ['decode'], ['conformance'], ['simulate']];
   for (const [group, names] of Object.entries(groups)) commands.push(...names.map((name) => [group, name]));
   for (const command of commands) {
     const { code, stdout } = await xfrmsync([...command, '--help']);

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -48,6 +48,12 @@ const short = '14000000 1f00 0100 01000000 00000000 00000000';
 const answer = (error: string): string => `28000000 0200 0000 01000000 01000000 ${error} ${short}`;
 const flush = '14000000 1c00 0100 02000000 00000000 00000000';
 
+/** The scenarios that came from differences: a line each. */
+const ownScenarios = (): number =>
+  readdirSync(join(vectors, 'own'))
+    .flatMap((name) => readFileSync(join(vectors, 'own', name), 'utf8').split('\n'))
+    .filter((line) => line !== '').length;
+
 describe('the codec and the vectors', () => {
   it('agree in every scenario of every kernel', async () => {
     const results = await check(vectors);
@@ -56,8 +62,10 @@ describe('the codec and the vectors', () => {
     for (const { counts: own } of results)
       for (const [what, n] of Object.entries(own)) counts[what] = (counts[what] ?? 0) + n;
     // Three kernels, the stream, and the project's own.
-    expect(results.length).toBe(3 * 566 + 1 + 54);
-    expect(counts).toMatchObject({ NEWAE: expect.any(Number), pfkey: 513, leftover: 19 });
+    expect(ownScenarios()).toBeGreaterThan(54);
+    expect(results.length).toBe(3 * 566 + 1 + ownScenarios());
+    expect(counts).toMatchObject({ NEWAE: expect.any(Number), pfkey: 513 });
+    expect(counts.leftover).toBeGreaterThanOrEqual(19);
     expect(counts.failed).toBeUndefined();
   });
 

@@ -16,16 +16,18 @@ const FIRST_GROWTH = 8;
 /** Address, SPI and protocol in xfrm_usersa_info. */
 const SA_ID = NLMSG_HDRLEN + 56;
 const SA_ID_END = SA_ID + 21;
+const ENOENT = 2;
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-/** The numbers of requests that were refused. */
-function refusals(replies: readonly string[]): Set<number> {
-  const refused = new Set<number>();
+/** The requests that were refused: their numbers, and the errnos. */
+function refusals(replies: readonly string[]): Map<number, number> {
+  const refused = new Map<number, number>();
   for (const hex of replies) {
     const view = viewOf(Buffer.from(hex, 'hex'));
     if (view.byteLength < NLMSG_HDRLEN + 4 || view.getUint16(4, little) !== NlmsgType.ERROR) continue;
-    if (view.getInt32(NLMSG_HDRLEN, little) !== 0) refused.add(view.getUint32(8, little));
+    const errno = -view.getInt32(NLMSG_HDRLEN, little);
+    if (errno !== 0) refused.set(view.getUint32(8, little), errno);
   }
   return refused;
 }
@@ -41,7 +43,10 @@ function madeSas({ steps }: Scenario): Map<string, number> {
       const view = viewOf(datagram.subarray(at, at + length));
       const type = view.getUint16(4, little);
       const makes = type === XfrmMsg.NEWSA || type === XfrmMsg.UPDSA || type === XfrmMsg.ALLOCSPI;
-      if (!makes || length < SA_ID_END || refused.has(view.getUint32(8, little))) return;
+      const errno = refused.get(view.getUint32(8, little));
+      // ALLOCSPI that finds no SPI leaves a larval SA behind.
+      const isMade = errno === undefined || (errno === ENOENT && type === XfrmMsg.ALLOCSPI);
+      if (!makes || length < SA_ID_END || !isMade) return;
       const id = datagram.toString('hex', at + SA_ID, at + SA_ID_END);
       made.set(id, (made.get(id) ?? 0) + 1);
     });
@@ -53,7 +58,7 @@ export const explained: readonly Explained[] = [
   {
     name: 'growth of the SA tables',
     reason:
-      'A kernel thread makes the tables grow some time after the SA that makes them crowded. Until then GETSADINFO tells the old size, and of several SAs with one identity (but for their marks) the newest is found first; after it the oldest.',
+      'A kernel thread makes the tables grow some time after the SA that makes them crowded. Until then GETSADINFO tells the old size, and of several SAs with one identity (but for their marks) the newest is found first; after it the oldest. The emulated tables grow at the end of the datagram, as they do where the thread gets the only CPU at once.',
     applies: (recorded, detail) => {
       const made = madeSas(recorded);
       const total = [...made.values()].reduce((sum, n) => sum + n, 0);

@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import { XfrmClient } from '../../src/client/index.ts';
 import { type Gateway, type GatewayOptions, openGateway } from '../../src/gateway/index.ts';
 import { EmulatedKernel } from '../../src/kernel/emulated/index.ts';
+import { policy } from '../../src/simulator/sas.ts';
 import { EncapType, PolicyDir, XfrmMode } from '../../src/xfrm/index.ts';
 import { address, espSa, ipPacket } from '../esp/sas.ts';
-import { policy } from '../replica/sas.ts';
 
 export const LOCAL = '127.0.0.1';
 export const SITE = { a: '10.1.0.0', b: '10.2.0.0' } as const;

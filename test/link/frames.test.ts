@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeFrame, encodeFrame, LinkError } from '../../src/link/index.ts';
 import type { Counters, Frame } from '../../src/replica/index.ts';
-import { policy, sa } from '../replica/sas.ts';
+import { policy, sa } from '../../src/simulator/sas.ts';
 
 const u32 = fc.nat({ max: 0xffff_ffff });
 const large = fc.maxSafeNat();

@@ -5,8 +5,8 @@ import { expect, it, vi } from 'vitest';
 import { XfrmClient } from '../../src/client/index.ts';
 import { linuxKernel } from '../../src/kernel/index.ts';
 import type { Status } from '../../src/node/index.ts';
+import { policy } from '../../src/simulator/sas.ts';
 import { describeNative, type Namespace, newNamespace } from '../kernel/native.ts';
-import { policy } from '../replica/sas.ts';
 import { Cluster, TEST_TIMEOUT_MS } from './daemons.ts';
 
 vi.setConfig({ testTimeout: TEST_TIMEOUT_MS });

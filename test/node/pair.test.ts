@@ -9,8 +9,8 @@ import { findInbound } from '../../src/kernel/emulated/input.ts';
 import { NO_SLOT } from '../../src/kernel/emulated/sad.ts';
 import { makeIdentity } from '../../src/link/index.ts';
 import type { DryRun } from '../../src/node/index.ts';
+import { policy, sa } from '../../src/simulator/sas.ts';
 import { raw } from '../link/peers.ts';
-import { policy, sa } from '../replica/sas.ts';
 import { Cluster, TEST_TIMEOUT_MS } from './daemons.ts';
 
 vi.setConfig({ testTimeout: TEST_TIMEOUT_MS });

@@ -8,8 +8,8 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { XfrmClient } from '../../src/client/index.ts';
 import { linuxKernel } from '../../src/kernel/index.ts';
 import { initPair } from '../../src/node/index.ts';
+import { policy } from '../../src/simulator/sas.ts';
 import { describeNative } from '../kernel/native.ts';
-import { policy } from '../replica/sas.ts';
 import { Gateways, main, type Outcome, TEST_TIMEOUT_MS, texts, when, xfrmsync } from './gateways.ts';
 
 vi.setConfig({ testTimeout: TEST_TIMEOUT_MS });

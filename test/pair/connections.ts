@@ -1,6 +1,6 @@
 import type { Policy, Sa } from '../../src/client/index.ts';
+import { address, policy, type SaOptions, sa } from '../../src/simulator/sas.ts';
 import { IpProto, PolicyDir, type XfrmAttributes } from '../../src/xfrm/index.ts';
-import { address, policy, type SaOptions, sa } from '../replica/sas.ts';
 import { ADDRESSES, type Host, PORT } from './machine.ts';
 
 /** The SAs and policies of the pair: one connection for each kind of window, an SA each way. */

@@ -1,8 +1,8 @@
 import { deepStrictEqual, ok } from 'node:assert';
 import { type Sa, saIdOf, XfrmClient } from '../../src/client/index.ts';
 import type { Status } from '../../src/node/index.ts';
+import type { SaOptions } from '../../src/simulator/sas.ts';
 import { Cluster } from '../node/daemons.ts';
-import type { SaOptions } from '../replica/sas.ts';
 import { Cable } from './cable.ts';
 import { CONNECTIONS, type Direction, policiesOf, saOf, spiOf } from './connections.ts';
 import { GATEWAYS, type Gateway, type Host, type Machine, type MakeMachine, type Packet } from './machine.ts';

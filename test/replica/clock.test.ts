@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { saIdOf } from '../../src/client/index.ts';
 import type { Frame } from '../../src/replica/index.ts';
-import { sa } from './sas.ts';
+import { sa } from '../../src/simulator/sas.ts';
 import { recordOf, type TestNode, World } from './world.ts';
 
 const id = (spi: number) => saIdOf(sa(spi));

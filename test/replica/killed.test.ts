@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { saIdOf } from '../../src/client/index.ts';
-import { sa } from './sas.ts';
+import { sa } from '../../src/simulator/sas.ts';
 import { recordOf, type TestNode, TIMER_MS, World, type WorldOptions } from './world.ts';
 
 /** Daemons that die at any step: what is left is a state from which the next command succeeds, and no number or packet counts twice. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { newAevent, type Request, saIdOf } from '../../src/client/index.ts';
 import { saKey } from '../../src/replica/sa.ts';
-import { address, policy, sa } from './sas.ts';
+import { address, policy, sa } from '../../src/simulator/sas.ts';
 import { recordOf, type TestNode, TIMER_MS, World } from './world.ts';
 
 const PARKED = 0xffff_ffffn;

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { newAevent, saIdOf } from '../../src/client/index.ts';
 import { saKey } from '../../src/replica/sa.ts';
-import { sa } from './sas.ts';
+import { sa } from '../../src/simulator/sas.ts';
 import { recordOf, type TestNode, World } from './world.ts';
 
 /**

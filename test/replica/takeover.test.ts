@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { type Sa, saIdOf } from '../../src/client/index.ts';
 import { Replica } from '../../src/replica/index.ts';
+import { policy, sa } from '../../src/simulator/sas.ts';
 import { SaDir } from '../../src/xfrm/index.ts';
-import { policy, sa } from './sas.ts';
 import { recordOf, type TestNode, TIMER_MS, World, type WorldOptions } from './world.ts';
 
 const id = (spi: number) => saIdOf(sa(spi));

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { saIdOf } from '../../src/client/index.ts';
-import { sa } from './sas.ts';
+import { sa } from '../../src/simulator/sas.ts';
 import { recordOf, type TestNode, TIMER_MS, World, type WorldOptions } from './world.ts';
 
 const id = (spi: number) => saIdOf(sa(spi));

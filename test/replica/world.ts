@@ -13,9 +13,9 @@ import {
   type TakeoverReport,
 } from '../../src/replica/index.ts';
 import { saKey } from '../../src/replica/sa.ts';
+import { address } from '../../src/simulator/sas.ts';
+import { SteppedKernel } from '../../src/simulator/stepped-kernel.ts';
 import { AeventCursor, decodeMessage, XfrmMsg } from '../../src/xfrm/index.ts';
-import { address } from './sas.ts';
-import { SteppedKernel } from './stepped-kernel.ts';
 
 /**
  * Two replicas, each with an emulated kernel and a disk, a link between them and a clock, all of it stepped by hand: what a node would do

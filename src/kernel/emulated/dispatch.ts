@@ -72,8 +72,14 @@ export interface Receiver {
 /** What a handler says when there is nothing to acknowledge: a dump answers by itself. */
 const NO_ACK = -1;
 
-/** Carries out the messages of a datagram in order; an error in one does not stop the next. */
+/** Carries out the messages of a datagram in order, then what they have left to kernel threads. */
 export function receive(r: Request, datagram: Uint8Array, receiver: Receiver): void {
+  carryOut(r, datagram, receiver);
+  r.ns.runThreads();
+}
+
+/** An error in one message does not stop the next. */
+function carryOut(r: Request, datagram: Uint8Array, receiver: Receiver): void {
   // A plain array: `slice` of a Buffer would share the sender's memory.
   r.bytes = new Uint8Array(datagram.buffer, datagram.byteOffset, datagram.byteLength);
   r.view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);

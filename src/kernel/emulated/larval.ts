@@ -29,12 +29,15 @@ export interface LarvalFacts {
   readonly saddr: Uint8Array;
   /** The number of its ACQUIRE; 0: none. */
   readonly seq: number;
+  /** What the template asks for, in network order as a row keeps it. */
+  readonly spi?: number;
   /** The one CPU that it is for. */
   readonly cpu?: number | undefined;
 }
 
 function sameAddress(bytes: Uint8Array, at: number, address: Uint8Array, family: number): boolean {
-  const length = family === INET ? 4 : 16;
+  // Of a family that it does not know the kernel compares what an IPv4 address has (net/xfrm.h:xfrm_addr_equal).
+  const length = family === INET6 ? 16 : 4;
   for (let i = 0; i < length; i++) if (bytes[at + i] !== address[i]) return false;
   return true;
 }
@@ -51,7 +54,7 @@ export function larvalBySeq(ns: Namespace, seq: number, mark: number, daddr: Uin
   return NO_SLOT;
 }
 
-type LarvalKey = Omit<LarvalFacts, 'ifId' | 'seq'>;
+type LarvalKey = Omit<LarvalFacts, 'ifId' | 'seq' | 'spi'>;
 
 /** A larval SA without SPI for the same purpose, the newest of several (xfrm_state.c:__find_acq_core). */
 export function findLarval(ns: Namespace, facts: LarvalKey): number {
@@ -96,6 +99,7 @@ export function newLarval(ns: Namespace, facts: LarvalFacts): number {
   words[row + Row.HARD_ADD + LOW] = ns.sysctls.acqExpires;
   words[row + Row.HARD_ADD + HIGH] = ns.sysctls.acqExpires < 0 ? U32_MAX : 0;
   setNumber64(words, row + Row.ADD_TIME, ns.host.seconds());
+  words[row + Row.SPI] = facts.spi ?? 0;
   words[row + Row.ACQ_SEQ] = facts.seq;
   words[row + Row.REQID] = facts.reqid;
   words[row + Row.STATE] = SaState.ACQ;

@@ -37,6 +37,14 @@ function expireHard(ns: Namespace, slot: number): void {
   deleteSa(ns, slot);
 }
 
+/** Whether a hard limit of bytes or packets is reached. */
+export function isSpent({ sad: { words } }: Namespace, slot: number): boolean {
+  const row = slot * Row.WORDS;
+  return (
+    atLeast64(words, row + Row.BYTES, row + Row.HARD_BYTE) || atLeast64(words, row + Row.PACKETS, row + Row.HARD_PACKET)
+  );
+}
+
 /**
  * Before a packet is counted. False: a hard limit of bytes or packets was reached; the SA is gone then, as the timer that deletes it fires at
  * once.
@@ -48,10 +56,7 @@ export function checkExpire(ns: Namespace, slot: number): boolean {
   if (words[row + Row.USE_TIME] === 0 && words[row + Row.USE_TIME + 1] === 0) {
     setNumber64(words, row + Row.USE_TIME, ns.host.seconds());
   }
-  if (
-    atLeast64(words, row + Row.BYTES, row + Row.HARD_BYTE) ||
-    atLeast64(words, row + Row.PACKETS, row + Row.HARD_PACKET)
-  ) {
+  if (isSpent(ns, slot)) {
     words[row + Row.STATE] = SaState.EXPIRED;
     expireHard(ns, slot);
     return false;

@@ -38,6 +38,7 @@ export type XfrmStat =
   | 'XfrmOutStateSeqError'
   | 'XfrmOutStateExpired'
   | 'XfrmOutPolBlock'
+  | 'XfrmOutPolError'
   | 'XfrmOutStateInvalid';
 
 /** One network namespace: its databases, sysctls, counters, and the sockets in it. */
@@ -54,7 +55,7 @@ export class Namespace {
   /** What requests are to be refused with, by the wish of a test; undefined: nothing. */
   refusals: Faults<number> | undefined;
 
-  /** A kernel thread that makes the policy tables grow. */
+  /** A kernel thread that makes the policy tables grow, where it has a CPU of its own. */
   readonly #growth = new Timer(() => this.spd.grow());
 
   /** The aevent timer and the lifetime timer of each SA. */
@@ -64,13 +65,23 @@ export class Namespace {
   constructor(host: Host) {
     this.host = host;
     const now = (): number => host.clock.monotonicMs();
-    this.aeventTimers = new SaTimers(host.timers, now, (slot) => onAeventTimer(this, slot));
-    this.lifetimeTimers = new SaTimers(host.timers, now, (slot) => onLifetimeTimer(this, slot));
+    this.aeventTimers = new SaTimers(host.timers, now, 'last armed first', (slot) => onAeventTimer(this, slot));
+    this.lifetimeTimers = new SaTimers(host.timers, now, 'first armed first', (slot) => onLifetimeTimer(this, slot));
   }
 
-  /** A policy came to a crowded direction: the tables grow, at once or a moment later. */
+  #policiesAreCrowded = false;
+
+  /** What a system call has left to kernel threads: with a single CPU they run when it is through. */
+  runThreads(): void {
+    if (this.sad.isCrowded) this.sad.growAsTheKernel();
+    if (!this.#policiesAreCrowded) return;
+    this.#policiesAreCrowded = false;
+    this.spd.grow();
+  }
+
+  /** A policy came to a crowded direction: the tables grow after the system call, or a moment later. */
   growPolicyTables(): void {
-    if (!this.host.profile.smp) this.spd.grow();
+    if (!this.host.profile.smp) this.#policiesAreCrowded = true;
     else if (this.#growth.dueMs === Number.POSITIVE_INFINITY) {
       this.host.timers.arm(this.#growth, this.host.jiffyMs(this.host.jiffies() + 1));
     }

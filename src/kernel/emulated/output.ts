@@ -123,12 +123,15 @@ export function output(ns: Namespace, facts: OutboundFacts): OutboundResult {
   for (const policy of policies) {
     for (let at = 0; at < policy.templates.length; at += Tmpl.SIZE) {
       const slot = stateFor(ns, policy, at, flow);
-      if (slot !== NO_SLOT) slots[count++] = slot;
-      else if (policy.templates[at + Tmpl.OPTIONAL] === 0) {
-        acquireFor(ns, policy, at, flow);
-        // xfrm_larval_drop: the packet waits for no SA, and its sender is told nothing.
-        return refused(ns, 'XfrmOutNoStates', 0);
+      if (slot !== NO_SLOT) {
+        slots[count++] = slot;
+        continue;
       }
+      const failed = acquireFor(ns, policy, at, flow);
+      if (policy.templates[at + Tmpl.OPTIONAL] !== 0) continue;
+      if (failed !== 0) return refused(ns, 'XfrmOutPolError', failed);
+      // xfrm_larval_drop: the packet waits for no SA, and its sender is told nothing.
+      return refused(ns, 'XfrmOutNoStates', 0);
     }
   }
   for (const policy of policies) touchPolicy(ns, policy);
@@ -216,37 +219,65 @@ function isBetter({ sad }: Namespace, slot: number, than: number): boolean {
   return !atLeast64(sad.words, sad.row(than) + Row.ADD_TIME, sad.row(slot) + Row.ADD_TIME);
 }
 
-/** Asks the key managers for an SA, unless it is being asked for already or nobody would hear it. */
-function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): void {
+/** Whether there is a larval SA between the ends that `setEnds` has set. */
+function isAskedFor({ sad }: Namespace, { templates, mark, ifId }: Policy, at: number): boolean {
+  const { words } = sad;
+  const { family } = ends;
+  const reqid = wordAt(templates, at + Tmpl.REQID);
+  const spi = wordAt(templates, at + Tmpl.SPI);
+  for (const slot of sad.larval) {
+    const row = sad.row(slot);
+    if (words[row + Row.REQID] !== reqid || sad.proto(slot) !== templates[at + Tmpl.PROTO]) continue;
+    if (sad.mode(slot) !== templates[at + Tmpl.MODE] || sad.family(slot) !== family) continue;
+    if (words[row + Row.IF_ID] !== ifId || !hasEnds(words, row, family)) continue;
+    if ((mark & (words[row + Row.MARK_MASK] as number)) >>> 0 !== words[row + Row.MARK]) continue;
+    if (spi === 0 || words[row + Row.SPI] === spi) return true;
+  }
+  return false;
+}
+
+/** Whether an SA that does not do has the SPI of a template between the ends that `setEnds` has set. */
+function isSpiTaken({ sad }: Namespace, { templates, mark }: Policy, at: number): boolean {
+  const spi = wordAt(templates, at + Tmpl.SPI);
+  const word = (i: number): number => ends.words[DADDR + i] as number;
+  const proto = templates[at + Tmpl.PROTO] as number;
+  return spi !== 0 && sad.lookup(word(0), word(1), word(2), word(3), spi, proto, ends.family, mark) !== NO_SLOT;
+}
+
+/**
+ * Asks the key managers for an SA, of an optional template too, unless it is being asked for already or nobody would hear it. EEXIST: its
+ * SPI is taken.
+ */
+function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): number {
   const { host, sad } = ns;
   const { templates } = policy;
   setEnds(policy, at, flow);
   const { family } = ends;
-  const reqid = wordAt(templates, at + Tmpl.REQID);
-  const daddr = ends8.slice(4 * DADDR, 4 * DADDR + 16);
-  const saddr = ends8.slice(4 * SADDR, 4 * SADDR + 16);
-  const facts = {
+  const proto = templates[at + Tmpl.PROTO] as number;
+  const mode = templates[at + Tmpl.MODE] as number;
+  if (isAskedFor(ns, policy, at)) return 0;
+  if (isSpiTaken(ns, policy, at)) return Errno.EEXIST;
+  if (host.listeners[XfrmGroup.ACQUIRE] === 0) return 0;
+  // The ends of the template count in every mode here, unless they are empty (xfrm_state.c:xfrm_init_tempstate).
+  const length = family === 2 ? 4 : 16;
+  const end = (to: number, own: number): Uint8Array => {
+    const address = templates.slice(own, own + 16);
+    return address.subarray(0, length).every((byte) => byte === 0) ? ends8.slice(4 * to, 4 * to + 16) : address;
+  };
+  host.acquireSeq = (host.acquireSeq + 1) >>> 0 || 1;
+  const slot = newLarval(ns, {
     family,
-    mode: templates[at + Tmpl.MODE] as number,
-    proto: templates[at + Tmpl.PROTO] as number,
-    reqid,
+    mode,
+    proto,
+    reqid: wordAt(templates, at + Tmpl.REQID),
     ifId: policy.ifId,
     mark: policy.mark,
     markMask: policy.markMask,
-    daddr,
-    saddr,
-    seq: 0,
-  };
-  for (const slot of sad.larval) {
-    const row = sad.row(slot);
-    if (sad.words[row + Row.REQID] !== reqid || sad.proto(slot) !== facts.proto || sad.mode(slot) !== facts.mode)
-      continue;
-    const ofRow = sad.bytes.subarray(4 * row + InfoByte.DADDR, 4 * row + InfoByte.DADDR + (family === 2 ? 4 : 16));
-    if (Buffer.compare(ofRow, daddr.subarray(0, ofRow.length)) === 0) return;
-  }
-  if (host.listeners[XfrmGroup.ACQUIRE] === 0) return;
-  host.acquireSeq = (host.acquireSeq + 1) >>> 0 || 1;
-  const slot = newLarval(ns, { ...facts, seq: host.acquireSeq });
+    daddr: end(DADDR, at + Tmpl.DADDR),
+    saddr: end(SADDR, at + Tmpl.SADDR),
+    seq: host.acquireSeq,
+    spi: wordAt(templates, at + Tmpl.SPI),
+  });
   sad.setSelector(slot, selectorOf(flow));
   if (host.profile.saDir) {
     sad.setDir(slot, SaDir.OUT);
@@ -254,6 +285,8 @@ function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): void
   }
   sendAcquire(ns, slot, policy, at);
   insertLarval(ns, slot);
+  ns.runThreads();
+  return 0;
 }
 
 /** The selector of an SA that a packet has asked for: this flow alone. */

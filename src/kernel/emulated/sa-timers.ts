@@ -4,7 +4,13 @@ const SLOTS_FIRST = 16;
 const NEVER = Number.POSITIVE_INFINITY;
 
 /**
- * One timer for each SA of a namespace, by slot: a binary heap in typed arrays, some twenty bytes an SA. As with `Timers`, to push a pending
+ * Which of several timers that are due at once is the first: of a wheel's slot the one that was armed last (timer.c:enqueue_timer), of
+ * high-resolution timers the one that was armed first.
+ */
+export type Ties = 'last armed first' | 'first armed first';
+
+/**
+ * One timer for each SA of a namespace, by slot: a binary heap in typed arrays, some 24 bytes an SA. As with `Timers`, to push a pending
  * one further away is one assignment.
  */
 export class SaTimers {
@@ -12,15 +18,22 @@ export class SaTimers {
   readonly #run: (slot: number) => void;
   readonly #wake = new Timer(() => this.#fire());
   readonly #now: () => number;
+  readonly #lastFirst: boolean;
   /** When each is due, and at which time it stands in the heap; infinity: not at all. */
   #due = new Float64Array(SLOTS_FIRST).fill(NEVER);
   #heapMs = new Float64Array(SLOTS_FIRST).fill(NEVER);
   #heap = new Int32Array(SLOTS_FIRST);
   #size = 0;
+  /** When each was armed, counted in timers. */
+  #armed = new Uint32Array(SLOTS_FIRST);
+  #count = 0;
+  /** Those that are due now, in the order in which they run. */
+  readonly #batch: number[] = [];
 
-  constructor(timers: Timers, now: () => number, run: (slot: number) => void) {
+  constructor(timers: Timers, now: () => number, ties: Ties, run: (slot: number) => void) {
     this.#timers = timers;
     this.#now = now;
+    this.#lastFirst = ties === 'last armed first';
     this.#run = run;
   }
 
@@ -36,8 +49,11 @@ export class SaTimers {
   /** Sets the time of a timer; says whether it was pending (mod_timer). */
   arm(slot: number, atMs: number): boolean {
     if (slot >= this.#due.length) this.#grow(slot);
-    const wasPending = this.#due[slot] !== NEVER;
+    const before = this.#due[slot] as number;
+    const wasPending = before !== NEVER;
     this.#due[slot] = atMs;
+    // A wheel timer that stays in its slot keeps its place there (timer.c:__mod_timer).
+    if (before !== atMs || !this.#lastFirst) this.#armed[slot] = ++this.#count;
     const heapMs = this.#heapMs[slot] as number;
     if (heapMs <= atMs) return wasPending;
     this.#heapMs[slot] = atMs;
@@ -63,14 +79,15 @@ export class SaTimers {
 
   #fire(): void {
     const now = this.#now();
+    const batch = this.#batch;
+    batch.length = 0;
     while (this.#size > 0) {
       const slot = this.#heap[0] as number;
       if ((this.#heapMs[slot] as number) > now) break;
       const due = this.#due[slot] as number;
       if (due <= now) {
         this.#removeFirst();
-        this.#due[slot] = NEVER;
-        this.#run(slot);
+        batch.push(slot);
       } else if (due === NEVER) {
         this.#removeFirst();
       } else {
@@ -78,7 +95,21 @@ export class SaTimers {
         this.#down();
       }
     }
+    if (batch.length > 1) batch.sort((a, b) => this.#compare(a, b));
+    for (const slot of batch) {
+      // What ran before may have cancelled it or pushed it away.
+      if ((this.#due[slot] as number) > now) continue;
+      this.#due[slot] = NEVER;
+      this.#run(slot);
+    }
     this.#ask();
+  }
+
+  #compare(a: number, b: number): number {
+    const [dueA, dueB] = [this.#due[a] as number, this.#due[b] as number];
+    if (dueA !== dueB) return dueA - dueB;
+    const later = (this.#armed[a] as number) - (this.#armed[b] as number);
+    return this.#lastFirst ? -later : later;
   }
 
   #removeFirst(): void {
@@ -128,6 +159,9 @@ export class SaTimers {
     heapMs.set(this.#heapMs);
     const heap = new Int32Array(length);
     heap.set(this.#heap);
+    const armed = new Uint32Array(length);
+    armed.set(this.#armed);
+    this.#armed = armed;
     this.#due = due;
     this.#heapMs = heapMs;
     this.#heap = heap;

@@ -15,6 +15,7 @@ export interface SaAttributes {
 
 const ROWS_FIRST = 8;
 const ENCAP = 4;
+const INET6 = 10;
 /** The last family with a selector of its own that all SAs share which select nothing else. */
 const SHARED_FAMILY_MAX = 10;
 /** More than a datagram can bring, an authentication algorithm counted twice. */
@@ -44,6 +45,8 @@ export class Sad {
   count = 0;
   /** Buckets as GETSADINFO tells: they double when there are as many SAs and a new one meets another in its bucket. */
   hashSize = 8;
+  /** Whether they are to double: a kernel thread does it, when the system call that made them crowded is through. */
+  isCrowded = false;
   /** Larval SAs: few, and searched by more than one key. */
   readonly larval = new Set<number>();
   readonly cursors = new Set<SadCursor>();
@@ -59,6 +62,9 @@ export class Sad {
   /** Twice as many buckets as the other has: each packet in looks here, and another SA in its bucket is a cache line for nothing. */
   #bySpi = new Int32Array(2 * BUCKETS_FIRST);
   #byDst = new Int32Array(BUCKETS_FIRST);
+  /** By slot, the order in the kernel's chains: an SA with a higher number is found first. Behind the rows: few need it, and seldom. */
+  #order = new Uint32Array(ROWS_FIRST);
+  #orderLast = 0;
 
   /** The word where the row of `slot` starts. */
   row(slot: number): number {
@@ -294,9 +300,10 @@ export class Sad {
     if (this.#newest !== 0) words[(this.#newest - 1) * Row.WORDS + Row.PREVIOUS_ALL] = slot + 1;
     this.#newest = slot + 1;
     this.count++;
+    this.#order[slot] = ++this.#orderLast;
     this.#link(slot);
     if (this.count > this.#byDst.length) this.#rehash();
-    if (this.count >= this.hashSize && this.#collides(slot)) this.#growAsTheKernel();
+    if (!this.isCrowded && this.count >= this.hashSize) this.isCrowded = this.#collides(slot);
     if (words[row + Row.STATE] === SaState.ACQ) this.larval.add(slot);
   }
 
@@ -358,7 +365,7 @@ export class Sad {
       const row = (next - 1) * Row.WORDS;
       if (words[row + Row.SPI] !== spi || words[row + Row.DADDR] !== d0) continue;
       if (this.proto(next - 1) !== proto || this.family(next - 1) !== family || spi === 0) continue;
-      if (family !== 2) {
+      if (family === INET6) {
         if (words[row + Row.DADDR + 1] !== d1 || words[row + Row.DADDR + 2] !== d2) continue;
         if (words[row + Row.DADDR + 3] !== d3) continue;
       }
@@ -380,7 +387,8 @@ export class Sad {
     if (!once) {
       const word = (i: number): number => words[row + Row.DADDR + i] as number;
       const family = this.family(slot);
-      const mark = words[row + Row.MARK] as number;
+      // A larval SA keeps its mark as it was given (xfrm_state.c:xfrm_alloc_spi).
+      const mark = ((words[row + Row.MARK] as number) & (words[row + Row.MARK_MASK] as number)) >>> 0;
       return this.lookup(word(0), word(1), word(2), word(3), spi, proto, family, mark) !== NO_SLOT;
     }
     let next = this.#bySpi[spiHash(spi, proto) & (this.#bySpi.length - 1)] as number;
@@ -409,6 +417,9 @@ export class Sad {
     this.words = larger;
     this.bytes = new Uint8Array(larger.buffer);
     this.view = new DataView(larger.buffer);
+    const order = new Uint32Array(rows);
+    order.set(this.#order);
+    this.#order = order;
   }
 
   #spiBucket(row: number): number {
@@ -493,15 +504,29 @@ export class Sad {
     return addressBucket(this.view, base + DADDR, base + SADDR, reqid, this.family(slot), this.hashSize);
   }
 
-  /** The kernel moves chains from their front to the front of new ones: of several SAs with one identity the oldest is first then. */
-  #growAsTheKernel(): void {
+  /**
+   * The kernel takes its chains of addresses, the last first, and moves each SA to the front of its new chains, that by SPI too
+   * (xfrm_state.c:xfrm_hash_resize). Of several SAs with one identity the oldest is first then, if they were in one chain.
+   */
+  growAsTheKernel(): void {
+    this.isCrowded = false;
+    const slots: number[] = [];
+    const buckets = new Uint32Array(this.#used);
+    for (let slot = this.newest(); slot >= 0; slot = this.older(slot)) {
+      slots.push(slot);
+      buckets[slot] = this.#kernelBucket(slot);
+    }
+    const first = (a: number, b: number, by: Uint32Array): number => (by[b] as number) - (by[a] as number);
+    slots.sort((a, b) => first(a, b, buckets) || first(a, b, this.#order));
     this.hashSize *= 2;
-    const order = this.#slots(this.#bySpi, Row.NEXT_SPI);
-    const outbound = this.#slots(this.#byDst, Row.NEXT_DST);
     this.#bySpi.fill(0);
     this.#byDst.fill(0);
-    for (const slot of order) this.#push(this.#bySpi, this.#spiBucket(slot * Row.WORDS), slot, Row.NEXT_SPI);
-    for (const slot of outbound) this.#push(this.#byDst, this.#dstBucket(slot * Row.WORDS), slot, Row.NEXT_DST);
+    this.#orderLast = 0;
+    for (const slot of slots) {
+      this.#order[slot] = ++this.#orderLast;
+      this.#push(this.#bySpi, this.#spiBucket(slot * Row.WORDS), slot, Row.NEXT_SPI);
+      this.#push(this.#byDst, this.#dstBucket(slot * Row.WORDS), slot, Row.NEXT_DST);
+    }
   }
 }
 

@@ -126,9 +126,14 @@ function readMoves(payload: Uint8Array, count: number): Move[] {
   });
 }
 
-const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);
-/** Bytes of an address. */
-const sizeOf = (family: number): number => (family === 2 ? 4 : 16);
+/** Bytes of an address that count in a comparison (net/xfrm.h:xfrm_addr_equal). */
+const sizeOf = (family: number): number => (family === AddressFamily.INET6 ? 16 : 4);
+
+/** Of a family that the kernel does not know no address is empty (net/xfrm.h:xfrm_addr_any). */
+function isAny(bytes: Uint8Array, at: number, family: number): boolean {
+  if (family !== AddressFamily.INET && family !== AddressFamily.INET6) return false;
+  return bytes.subarray(at, at + sizeOf(family)).every((byte) => byte === 0);
+}
 
 function equal(a: Uint8Array, aAt: number, b: Uint8Array, bAt: number, length: number): boolean {
   for (let i = 0; i < length; i++) if (a[aAt + i] !== b[bAt + i]) return false;
@@ -141,9 +146,8 @@ const NOT_UNIQUE = "Entries in the MIGRATE attribute's list must be unique";
 /** What is wrong: a new address is empty, or two entries speak of the same SA (xfrm_policy.c:xfrm_migrate_check). */
 function faultOf(moves: readonly Move[]): string | undefined {
   for (const [i, { bytes, view }] of moves.entries()) {
-    const size = sizeOf(view.getUint16(M.NEW_FAMILY, little));
-    if (isZero(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + size))) return NULL_ADDRESS;
-    if (isZero(bytes.subarray(M.NEW_SADDR, M.NEW_SADDR + size))) return NULL_ADDRESS;
+    const family = view.getUint16(M.NEW_FAMILY, little);
+    if (isAny(bytes, M.NEW_DADDR, family) || isAny(bytes, M.NEW_SADDR, family)) return NULL_ADDRESS;
     const same = (other: Move): boolean =>
       equal(bytes, 0, other.bytes, 0, 32) && equal(bytes, M.PROTO, other.bytes, M.PROTO, M.NEW_FAMILY - M.PROTO);
     if (moves.slice(i + 1).some(same)) return NOT_UNIQUE;

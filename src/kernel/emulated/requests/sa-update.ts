@@ -22,8 +22,8 @@ function without(attributes: Uint8Array, types: readonly number[]): Uint8Array {
 const SET_MARKS = [A.SET_MARK, A.SET_MARK_MASK];
 
 /**
- * What UPDSA of a valid SA changes, and nothing else: limits, encapsulation, care-of address, set-mark, if_id; the selector of SAs without
- * SPI (xfrm_state.c:xfrm_state_update). False: encapsulations do not go together.
+ * What UPDSA of a valid SA changes, and nothing else: limits, encapsulation, care-of address, set-mark; the selector of SAs without
+ * SPI (xfrm_state.c:xfrm_state_update). Its if_id: `mergeIfId`. False: encapsulations do not go together.
  */
 export function mergeUpdate(ns: Namespace, old: number, update: number): boolean {
   const { sad } = ns;
@@ -44,13 +44,19 @@ export function mergeUpdate(ns: Namespace, old: number, update: number): boolean
   if (!usesSpi(sad.proto(old))) sad.setSelector(old, sad.selector(update));
   sad.words.copyWithin(oldRow + Row.LFT, row + Row.LFT, row + Row.CURLFT);
 
-  const ifId = sad.words[row + Row.IF_ID] as number;
   const setMark = encodedAttribute(from.body, A.SET_MARK);
   let { body } = to;
   // SET_MARK and its mask are the last of the body.
   if (setMark >= 0) body = Uint8Array.from(Buffer.concat([without(body, SET_MARKS), from.body.subarray(setMark - 4)]));
-  if (ifId !== 0) sad.words[oldRow + Row.IF_ID] = ifId;
   sad.setAttributes(old, { head: to.head, body, tail: to.tail });
   sad.changed(old);
   return true;
+}
+
+/** The if_id changes last, and to none it does not: the EXPIRE of a soft limit that the update lowers still shows the one before. */
+export function mergeIfId({ sad }: Namespace, old: number, update: number): void {
+  const ifId = sad.words[sad.row(update) + Row.IF_ID] as number;
+  if (ifId === 0) return;
+  sad.words[sad.row(old) + Row.IF_ID] = ifId;
+  sad.changed(old);
 }

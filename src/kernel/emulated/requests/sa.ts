@@ -1,9 +1,9 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
-import { IpProto, XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
+import { AddressFamily, IpProto, XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
 import { armTimer } from '../aevent.ts';
 import { Errno } from '../errno.ts';
 import { findLarval, larvalBySeq } from '../larval.ts';
-import { checkExpire, deleteSa, sendExpire, startLifetimeTimer } from '../lifetime.ts';
+import { checkExpire, deleteSa, isSpent, sendExpire, startLifetimeTimer } from '../lifetime.ts';
 import type { Namespace } from '../namespace.ts';
 import { protoMatches, usesSpi } from '../proto.ts';
 import type { Request } from '../request.ts';
@@ -12,7 +12,7 @@ import { NO_SLOT } from '../sad.ts';
 import { copyInfo, cpuOf, writeExtras, writeSa } from '../write-sa.ts';
 import { A, checkNewSa } from './sa-check.ts';
 import { constructSa } from './sa-construct.ts';
-import { mergeUpdate } from './sa-update.ts';
+import { mergeIfId, mergeUpdate } from './sa-update.ts';
 
 /** NEWSA, UPDSA, DELSA, GETSA, FLUSHSA, EXPIRE. Handlers return 0 or the errno. */
 
@@ -58,7 +58,7 @@ function lookupByAddresses(
   { proto, family, mark }: { proto: number; family: number; mark: number },
 ): number {
   const { sad } = ns;
-  const words = family === 2 ? 1 : 4;
+  const words = family === AddressFamily.INET6 ? 4 : 1;
   for (let slot = sad.newest(); slot >= 0; slot = sad.older(slot)) {
     if (sad.proto(slot) !== proto || sad.family(slot) !== family) continue;
     const row = sad.row(slot);
@@ -138,7 +138,12 @@ function update(r: Request, slot: number): number {
   sad.setBit(old, RowBit.DYING, false);
   startLifetimeTimer(ns, old);
   const row = sad.row(old);
-  if ((sad.words[row + Row.USE_TIME] as number) | (sad.words[row + Row.USE_TIME + 1] as number)) checkExpire(ns, old);
+  const isUsed = ((sad.words[row + Row.USE_TIME] as number) | (sad.words[row + Row.USE_TIME + 1] as number)) !== 0;
+  // The end at a hard limit is the timer's work, when the update is through.
+  const ends = isUsed && isSpent(ns, old);
+  if (isUsed && !ends) checkExpire(ns, old);
+  mergeIfId(ns, old, slot);
+  if (ends) checkExpire(ns, old);
   return 0;
 }
 

@@ -1,5 +1,5 @@
-import type { Policy, Sa } from '../../src/client/index.ts';
-import { parseAddress, type XfrmAttributes } from '../../src/xfrm/index.ts';
+import type { Policy, Sa } from '../client/index.ts';
+import { parseAddress, type XfrmAttributes } from '../xfrm/index.ts';
 
 /** SAs and policies for tests. */
 
@@ -39,6 +39,23 @@ export const anySelector = {
 
 export const ESN_FLAG = 128;
 
+/** A key of 20 bytes that stands for a number: bytes below 256 fill it, others are written into it. */
+export function keyOf(number: number): Uint8Array {
+  if (number < 256) return new Uint8Array(20).fill(number);
+  const key = new Uint8Array(20).fill(KEY_FILL);
+  new DataView(key.buffer).setUint32(4, number);
+  return key;
+}
+
+/** The number that the key of an SA stands for. */
+export function keyNumber({ attributes }: Sa): number {
+  const key = attributes.algAead?.key ?? new Uint8Array(20);
+  return key[0] === KEY_FILL ? new DataView(key.buffer, key.byteOffset).getUint32(4) : (key[0] as number);
+}
+
+/** First byte of a key with a larger number; the tests use it nowhere else. */
+const KEY_FILL = 0xa7;
+
 export interface SaOptions {
   readonly key?: number;
   readonly daddr?: string;
@@ -50,6 +67,9 @@ export interface SaOptions {
   readonly oseq?: number;
   readonly oseqHi?: number;
   readonly seq?: number;
+  readonly seqHi?: number;
+  /** A window in an attribute of its own, without ESN. */
+  readonly bitmap?: boolean;
   readonly attributes?: XfrmAttributes;
   readonly limits?: Partial<typeof unlimited>;
 }
@@ -57,7 +77,7 @@ export interface SaOptions {
 /** An ESP SA with AES-GCM; `key` fills the key. */
 export function sa(spi: number, options: SaOptions = {}): Sa {
   const { key = 1, daddr = '203.0.113.9', saddr = '198.51.100.1', proto = 50, reqid = 1, esn = false } = options;
-  const { window = 32, oseq = 0, oseqHi = 0, seq = 0, attributes = {}, limits = {} } = options;
+  const { window = 32, oseq = 0, oseqHi = 0, seq = 0, seqHi = 0, bitmap = esn, attributes = {}, limits = {} } = options;
   const words = Math.ceil(window / 32);
   return {
     body: {
@@ -71,19 +91,19 @@ export function sa(spi: number, options: SaOptions = {}): Sa {
       reqid,
       family: 2,
       mode: 1,
-      replayWindow: esn ? 0 : window,
+      replayWindow: bitmap ? 0 : window,
       flags: esn ? ESN_FLAG : 0,
     },
     attributes: {
-      algAead: { name: 'rfc4106(gcm(aes))', keyLen: 160, icvLen: 128, key: new Uint8Array(20).fill(key) },
-      ...(esn
+      algAead: { name: 'rfc4106(gcm(aes))', keyLen: 160, icvLen: 128, key: keyOf(key) },
+      ...(bitmap
         ? {
             replayEsnVal: {
               bmpLen: words,
               oseq,
               seq,
               oseqHi,
-              seqHi: 0,
+              seqHi,
               replayWindow: window,
               bmp: new Array<number>(words).fill(0),
             },

@@ -1,29 +1,21 @@
+import { ClientError, type Policy, type Request, type Result, type Sa, type SaId, saIdOf } from '../client/index.ts';
 import {
-  ClientError,
-  type Policy,
-  type Request,
-  type Result,
-  type Sa,
-  type SaId,
-  saIdOf,
-} from '../../src/client/index.ts';
-import { encodeDump, encodeRequest } from '../../src/client/request.ts';
-import {
+  type Clock,
   EmulatedKernel,
   type EmulatedSocket,
+  findInbound,
+  NO_SLOT,
   newInboundFacts,
   outputSa,
+  readSa,
   Verdict,
-  type VirtualClock,
-} from '../../src/kernel/emulated/index.ts';
-import { findInbound } from '../../src/kernel/emulated/input.ts';
-import { NO_SLOT } from '../../src/kernel/emulated/sad.ts';
-import type { Batch } from '../../src/kernel/index.ts';
-import { forEachMessage, hostLittleEndian, NlmsgType } from '../../src/netlink/index.ts';
-import { policyKey } from '../../src/replica/install.ts';
-import { saKey } from '../../src/replica/sa.ts';
-import { AeFlag, type AnyXfrmMessage, decodeMessage, XfrmGroup } from '../../src/xfrm/index.ts';
-import { policy } from './sas.ts';
+  watchSas,
+} from '../kernel/emulated/index.ts';
+import type { Batch } from '../kernel/index.ts';
+import { forEachMessage, hostLittleEndian, NlmF, NlmsgType } from '../netlink/index.ts';
+import { policyKey, saKey } from '../replica/index.ts';
+import { AeFlag, type AnyXfrmMessage, decodeMessage, encodeMessage, XfrmGroup } from '../xfrm/index.ts';
+import { keyNumber, policy } from './sas.ts';
 
 /**
  * An emulated machine that is asked and listened to step by step: every request goes through bytes, and nothing waits for a turn of the
@@ -37,6 +29,21 @@ const RECEIVE_BUFFER_BYTES = 1 << 20;
 /** More events than the smallest receive buffer holds. */
 const EVENTS_TO_OVERRUN = 4;
 const RELEASE = '6.12.117';
+
+export interface SteppedKernelOptions {
+  readonly release?: string;
+  /** How a socket with a receiver hands over what has come. */
+  readonly later?: (run: () => void) => void;
+}
+
+function encoded(request: Request, flags: number, seq: number): Uint8Array {
+  return encodeMessage({
+    ...request,
+    flags: (request.flags ?? 0) | NlmF.REQUEST | flags,
+    seq,
+    pid: 0,
+  } as AnyXfrmMessage);
+}
 
 /** An SA as the kernel has it, with its numbers whole. */
 export interface SaNow {
@@ -54,21 +61,32 @@ export class SteppedKernel {
   /** Makes a request fail with this errno; called before the kernel sees it. */
   fault: (request: Request) => number | undefined = () => undefined;
   readonly #kernel: EmulatedKernel;
+  /** Which key each SA has, by slot: to decode an SA for each packet would take longer than all the rest. */
+  readonly #keys = new Map<number, number>();
   readonly #socket: EmulatedSocket;
   #events: EmulatedSocket | undefined;
   #seq = 0;
+  #ports = 0;
 
-  constructor(clock: VirtualClock) {
-    this.#kernel = new EmulatedKernel({ clock, release: RELEASE, later: () => {} });
+  constructor(clock: Clock, { release = RELEASE, later = () => {} }: SteppedKernelOptions = {}) {
+    // Nothing here is left to chance: SPIs are given, and port ids count up.
+    this.#kernel = new EmulatedKernel({ clock, release, later, random: () => ++this.#ports, processId: 1 });
+    watchSas(this.#kernel.engine, (slot) => this.#keys.delete(slot));
     this.#socket = this.#kernel.openNow();
   }
 
   // --- the daemon's half ---------------------------------------------------------------------------------------------------
 
   /** A daemon starts to listen: what was said before is not for it. */
-  listen(): void {
+  listen(): EmulatedSocket {
     this.deafen();
     this.#events = this.#kernel.openNow({ groups: GROUPS, receiveBufferBytes: RECEIVE_BUFFER_BYTES });
+    return this.#events;
+  }
+
+  /** The receive buffer of a daemon that listens has its size again. */
+  makeRoom(): void {
+    this.#events?.setReceiveBuffer(RECEIVE_BUFFER_BYTES);
   }
 
   /** Nobody listens any more. */
@@ -79,10 +97,8 @@ export class SteppedKernel {
 
   /** What waits for the daemon; valid until the next call. */
   read(): { readonly overrun: boolean; readonly batch: Batch } | undefined {
-    const events = this.#events;
-    if (events === undefined) return undefined;
-    events.setReceiveBuffer(RECEIVE_BUFFER_BYTES);
-    return events.read();
+    this.makeRoom();
+    return this.#events?.read();
   }
 
   execute(request: Request): Result {
@@ -93,7 +109,7 @@ export class SteppedKernel {
 
   dump(): { sas: Sa[]; policies: Policy[] } {
     const all = (request: Request): AnyXfrmMessage[] => {
-      this.#socket.send(encodeDump(request, ++this.#seq));
+      this.#socket.send(encoded(request, NlmF.DUMP, ++this.#seq));
       return this.#answers().messages;
     };
     const sas = all({ kind: 'GETSA', body: null, attributes: {} });
@@ -167,6 +183,17 @@ export class SteppedKernel {
     return this.#kernel.input(facts) === Verdict.ACCEPT;
   }
 
+  /** The number in the key of an SA (`sas.ts`); undefined if there is none of that identity. */
+  keyOf(id: SaId): number | undefined {
+    const slot = findInbound(this.#kernel.engine, this.#facts(id));
+    if (slot === NO_SLOT) return undefined;
+    const known = this.#keys.get(slot);
+    if (known !== undefined) return known;
+    const key = keyNumber(readSa(this.#kernel.engine, slot));
+    this.#keys.set(slot, key);
+    return key;
+  }
+
   expire(id: SaId): void {
     const found = this.get(id);
     if (found === undefined) return;
@@ -191,7 +218,7 @@ export class SteppedKernel {
   }
 
   #ask(request: Request): Result {
-    this.#socket.send(encodeRequest(request, ++this.#seq));
+    this.#socket.send(encoded(request, NlmF.ACK, ++this.#seq));
     const { messages, errno } = this.#answers();
     if (errno !== 0) return failed(request, errno);
     const [reply] = messages;

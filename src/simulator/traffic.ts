@@ -1,0 +1,216 @@
+import { type Sa, type SaId, saIdOf } from '../client/index.ts';
+import { SaDir } from '../xfrm/index.ts';
+import type { Checks } from './checks.ts';
+import type { Gateway } from './gateway.ts';
+import type { NetworkPlan, SaPlan } from './plan.ts';
+import type { Random } from './random.ts';
+import { sa } from './sas.ts';
+import type { Schedule } from './schedule.ts';
+
+/** The packets of a world: hosts behind the gateways that send, peers that send, a network between, and an attacker who has seen it all. */
+
+/** One SA in one of its lives: a key is never used for another one. */
+export interface Life {
+  readonly key: number;
+  readonly flow: number;
+  readonly plan: SaPlan;
+  readonly id: SaId;
+  readonly sa: Sa;
+  /** Counters were changed by hand. */
+  byHand: boolean;
+}
+
+/** Packets that the attacker keeps of each SA, and what it sends again at once at the most. */
+const RECORDED_MAX = 256;
+const STORM_MAX = 64;
+const FAST_ON_MS = 40;
+const FAST_OFF_MS = 200;
+const TWO_32 = 2 ** 32;
+
+export class Flow {
+  readonly index: number;
+  readonly plan: SaPlan;
+  life: Life | undefined;
+  /** The number that the peer has used last. */
+  n = 0;
+  /** The last packet was lost or late: the next one is neither. */
+  disturbed = false;
+  /** Numbers of this life that have reached a gateway, for the attacker; those that were lost, for it to bring later. */
+  recorded: number[] = [];
+  highest = 0;
+  /** Packets that come one right behind the other. */
+  burst = 0;
+  /** Left alone while a story is made shorter. */
+  idle = false;
+
+  constructor(index: number, plan: SaPlan) {
+    this.index = index;
+    this.plan = plan;
+  }
+
+  begin(life: Life): void {
+    this.life = life;
+    this.n = this.plan.first;
+    this.highest = this.plan.first;
+    this.recorded = [];
+    this.disturbed = false;
+  }
+}
+
+/** An SA as a key manager makes it. */
+export function newLife(flow: Flow, key: number, spi: number, release: string): Life {
+  const { plan } = flow;
+  const { direction, window, first } = plan;
+  const out = direction === 'out';
+  const saysDirection = plan.saysDirection && release.startsWith('6.12');
+  const [low, high] = [first % TWO_32, Math.floor(first / TWO_32)];
+  const bits = { legacy: 32, bitmap: 64, esn: 128, none: 0 }[window];
+  const made = sa(spi, {
+    key,
+    esn: window === 'esn',
+    bitmap: window === 'esn' || window === 'bitmap',
+    // An SA that is known to go out has no window (xfrm_user.c:verify_newsa_info).
+    window: saysDirection && out && window === 'legacy' ? 0 : bits,
+    ...(out ? { oseq: low, oseqHi: high } : { seq: low, seqHi: high }),
+    ...(saysDirection && window !== 'esn' && window !== 'bitmap'
+      ? { attributes: { saDir: out ? SaDir.OUT : SaDir.IN } }
+      : {}),
+  });
+  return { key, flow: flow.index, plan, id: saIdOf(made), sa: made, byHand: false };
+}
+
+/** What traffic needs of the world around it. */
+export interface Roads {
+  readonly schedule: Schedule;
+  readonly random: Random;
+  readonly network: NetworkPlan;
+  readonly gateways: readonly Gateway[];
+  /** Who has the shared addresses. */
+  readonly holders: ReadonlySet<Gateway>;
+  readonly pathIsCut: boolean;
+  readonly checks: Checks;
+}
+
+export class Traffic {
+  readonly flows: readonly Flow[];
+  packets = 0;
+  readonly #roads: Roads;
+
+  constructor(plans: readonly SaPlan[], roads: Roads) {
+    this.flows = plans.map((plan, i) => new Flow(i, plan));
+    this.#roads = roads;
+  }
+
+  begin(): void {
+    for (const flow of this.flows) this.#later(flow);
+    this.#attackLater();
+  }
+
+  #later(flow: Flow): void {
+    const { random, schedule } = this.#roads;
+    schedule.after(intervalMs(flow, random, schedule.nowMs), () => {
+      if (!flow.idle) this.once(flow);
+      this.#later(flow);
+    });
+  }
+
+  /** One packet of a flow. */
+  once(flow: Flow): void {
+    if (flow.life === undefined) return;
+    this.packets++;
+    if (flow.plan.direction === 'out') this.#fromInside(flow, flow.life);
+    else this.#fromPeer(flow, flow.life);
+  }
+
+  /** Traffic meets every kernel: one that must not send has to be unable to. */
+  #fromInside(flow: Flow, { id }: Life): void {
+    const { gateways, checks } = this.#roads;
+    for (const gateway of gateways) {
+      if (!gateway.on || gateway.fenced) continue;
+      const key = gateway.kernel.keyOf(id);
+      const n = key === undefined ? undefined : gateway.kernel.transmit(id);
+      if (key !== undefined && n !== undefined) checks.onSent(gateway, flow.index, key, Number(n));
+    }
+  }
+
+  /** With nobody at the address, or no path to it, a peer is silent: no bound on rates covers numbers that are lost in a row. */
+  #fromPeer(flow: Flow, life: Life): void {
+    const { holders, pathIsCut, network, random, schedule } = this.#roads;
+    if (holders.size === 0 || pathIsCut) return;
+    if (life.plan.window !== 'esn' && flow.n >= TWO_32 - 1) return;
+    const n = ++flow.n;
+    const fate = flow.disturbed ? 1 : random.u32() / TWO_32;
+    flow.disturbed = fate < network.loss + network.late;
+    if (fate < network.loss) {
+      record(flow, n);
+      return;
+    }
+    const lateMs = fate < network.loss + network.late ? random.between(1, network.lateMs) : 0;
+    schedule.after(network.delayMs + lateMs, () => this.#arrive(flow, life, n, true));
+    if (random.chance(network.doubled))
+      schedule.after(network.delayMs + lateMs + random.between(0, 20), () => this.#arrive(flow, life, n, false));
+  }
+
+  #arrive(flow: Flow, life: Life, n: number, isFirst: boolean): void {
+    const { holders, checks } = this.#roads;
+    if (flow.life === life && isFirst) {
+      record(flow, n);
+      flow.highest = Math.max(flow.highest, n);
+    }
+    for (const gateway of holders) {
+      // A packet under another key does not authenticate.
+      if (!gateway.on || gateway.kernel.keyOf(life.id) !== life.key) continue;
+      if (gateway.kernel.accept(life.id, BigInt(n))) checks.onAccepted(gateway, life, n);
+      else if (isFirst) checks.onRefused(gateway, life, n);
+    }
+  }
+
+  #attackLater(): void {
+    const { random, network, schedule } = this.#roads;
+    schedule.after(network.replayEveryMs * (0.5 + random.below(100) / 100), () => {
+      const flow = random.pick(this.flows);
+      if (flow.recorded.length > 0) this.#replay(flow, random.below(flow.recorded.length));
+      this.#attackLater();
+    });
+  }
+
+  /** All that was seen lately, again. */
+  storm(): void {
+    for (const flow of this.flows) {
+      const from = Math.max(0, flow.recorded.length - STORM_MAX);
+      for (let i = from; i < flow.recorded.length; i++) this.#replay(flow, i);
+    }
+  }
+
+  /** What was lost is held back until higher numbers have arrived: see `#fromPeer`. */
+  #replay(flow: Flow, i: number): void {
+    const n = flow.recorded[i];
+    if (flow.life === undefined || n === undefined || n > flow.highest || flow.idle) return;
+    this.#arrive(flow, flow.life, n, false);
+  }
+}
+
+function record(flow: Flow, n: number): void {
+  flow.recorded.push(n);
+  if (flow.recorded.length > RECORDED_MAX) flow.recorded.splice(0, RECORDED_MAX / 2);
+}
+
+function intervalMs(flow: Flow, random: Random, nowMs: number): number {
+  const { pattern, pps } = flow.plan;
+  const gapMs = 1000 / pps;
+  if (flow.burst > 0) {
+    flow.burst--;
+    return gapMs;
+  }
+  switch (pattern) {
+    case 'steady':
+      return gapMs;
+    case 'idle':
+      return gapMs * (0.5 + random.below(100) / 100);
+    case 'bursty':
+      flow.burst = random.between(2, 24);
+      return random.between(20, 400);
+    case 'fast':
+      return nowMs % (FAST_ON_MS + FAST_OFF_MS) < FAST_ON_MS ? gapMs : FAST_OFF_MS;
+  }
+}

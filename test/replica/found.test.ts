@@ -1,0 +1,315 @@
+import { describe, expect, it } from 'vitest';
+import { newAevent, type Sa, saIdOf } from '../../src/client/index.ts';
+import type { FrameBody } from '../../src/replica/index.ts';
+import { sa } from '../../src/simulator/sas.ts';
+import { SaDir } from '../../src/xfrm/index.ts';
+import { recordOf, type TestNode, TIMER_MS, World, type WorldOptions } from './world.ts';
+
+/** What the simulator has found, each by itself. */
+
+const id = (spi: number) => saIdOf(sa(spi));
+const [OUT, IN] = [0x101, 0x102];
+const TWO_32 = 2n ** 32n;
+
+function pair(sas: readonly Sa[] = [sa(OUT), sa(IN)], options: WorldOptions = {}): World {
+  const world = new World(options);
+  for (const one of sas) world.a.kernel.add(one);
+  return world.begin();
+}
+
+const transmit = ({ kernel }: TestNode, times: number): void => {
+  for (let i = 0; i < times; i++) kernel.transmit(id(OUT));
+};
+
+/** A lifetime set back, as `xfrmsync ae set` or another program can. */
+function setBack({ kernel }: TestNode): void {
+  const ltimeVal = { bytes: 0n, packets: 0n, addTime: 1_700_000_000n, useTime: 0n };
+  kernel.must(newAevent(id(OUT), { ltimeVal }));
+}
+
+describe('a standby', () => {
+  it('cannot send from the moment on in which an SA is installed (S1)', () => {
+    const world = new World();
+    world.a.kernel.add(sa(OUT));
+    const could: (bigint | undefined)[] = [];
+    for (const node of world.nodes) node.start();
+    world.connect();
+    world.until(() => {
+      could.push(world.b.kernel.transmit(id(OUT)));
+      return world.b.state.complete;
+    });
+    world.settle();
+    expect(world.b.kernel.get(id(OUT))).toBeDefined();
+    expect(could.filter((n) => n !== undefined)).toEqual([]);
+  });
+
+  it('whose kernel does not take an SA does not try without end', () => {
+    const world = new World();
+    world.a.kernel.add(sa(OUT));
+    world.b.kernel.fault = (request) => (request.kind === 'NEWSA' ? 22 : undefined);
+    world.begin();
+    const tried = world.b.kernel.requests.filter(({ kind }) => kind === 'NEWSA');
+    expect(tried).toHaveLength(1);
+    expect(recordOf(world.b, id(OUT))?.installed).toBe(false);
+  });
+
+  it('does not take counters back when a newer account has overtaken what waited to be sent (S3)', () => {
+    const world = pair();
+    transmit(world.a, 10);
+    world.settle();
+    const record = recordOf(world.b, id(OUT));
+    expect(record?.counters.oseq).toBe(10);
+    const counters = { oseq: 4, oseqHi: 0, seq: 0, seqHi: 0, bitmap: undefined, bytes: 400, packets: 4 };
+    const frame: FrameBody = {
+      type: 'counters',
+      entries: [{ handle: record?.handle ?? 0, counters: { ...counters, addTime: 1_700_000_000, useTime: 0 } }],
+    };
+    world.b.replica.onFrame({ ...frame, term: 1 }, world.nowMs);
+    expect(record?.counters).toMatchObject({ oseq: 10, packets: 9 });
+  });
+
+  it('does not write counters of an SA that is gone into another one with its SPI (S7)', () => {
+    const world = pair();
+    const { a, b } = world;
+    for (let n = 1n; n <= 40n; n++) a.kernel.accept(id(IN), n);
+    a.readEvents();
+    a.replica.flush();
+    while (a.step()) {}
+    // The counters have come and are not written yet when the SA goes.
+    while (world.deliver(a)) {}
+    expect(b.replica.hasDirty).toBe(true);
+    a.kernel.delete(id(IN));
+    a.kernel.add(sa(IN, { key: 2 }));
+    a.readEvents();
+    while (a.step()) {}
+    while (world.deliver(a)) {}
+    while (b.step()) {}
+    b.replica.flush();
+    world.settle();
+    expect(b.kernel.get(id(IN))?.seq).toBe(0n);
+  });
+
+  it.each([undefined, SaDir.IN])(
+    'that starts anew removes its old copy of an inbound SA, direction %s (S2)',
+    (saDir) => {
+      const inbound = sa(IN, saDir === undefined ? {} : { attributes: { saDir } });
+      const world = pair([inbound]);
+      for (let n = 1n; n <= 9n; n++) world.a.kernel.accept(id(IN), n);
+      world.pass(TIMER_MS);
+      world.a.powerOff();
+      world.b.crash();
+      world.b.start();
+      world.promote(world.b, true);
+      expect(world.b.kernel.get(id(IN))).toBeUndefined();
+    },
+  );
+
+  it('that installs at the takeover removes what it has from an earlier reign when the active does (S3)', () => {
+    const world = pair([sa(IN)], { install: 'takeover' });
+    const { a, b } = world;
+    world.promote(b);
+    a.crash();
+    a.start();
+    world.connect();
+    world.settle();
+    expect(a.kernel.get(id(IN))).toBeDefined();
+    b.kernel.delete(id(IN));
+    world.settle();
+    expect(a.kernel.get(id(IN))).toBeUndefined();
+  });
+
+  it('that has just handed over holds inbound SAs as old copies, too (S2)', () => {
+    const world = pair();
+    for (let n = 1n; n <= 9n; n++) world.a.kernel.accept(id(IN), n);
+    world.pass(TIMER_MS);
+    world.cut();
+    world.connect();
+    world.settle();
+    world.a.answers = [];
+    world.b.replica.promote(world.nowMs, { force: false });
+    world.until(() => world.a.state.role === 'standby');
+    while (world.a.step()) {}
+    world.a.crash();
+    world.b.powerOff();
+    world.a.start();
+    world.promote(world.a, true);
+    expect(world.a.kernel.get(id(IN))).toBeUndefined();
+  });
+});
+
+it('a takeover by force without an account goes on far above all that another node can have sent (S1)', () => {
+  const world = pair();
+  const { a, b } = world;
+  transmit(a, 100);
+  world.settle();
+  world.cut();
+  world.promote(b);
+  const sent = b.kernel.transmit(id(OUT)) ?? 0n;
+  expect(sent).toBeGreaterThan(100n);
+  // The old active hears of the new reign, and nothing more.
+  a.crash();
+  a.start();
+  a.replica.onConnected();
+  world.demote(a, true);
+  b.powerOff();
+  world.promote(a, true);
+  expect(a.state.role).toBe('active');
+  expect(a.kernel.transmit(id(OUT))).toBeGreaterThan(sent);
+});
+
+it('an SPI that is given out anew while everything is read does not bring the old SA back (S3)', () => {
+  const world = pair();
+  const { a, b } = world;
+  // The kernel is read, and before its answer comes the SA is replaced.
+  const { dump } = a.kernel;
+  a.kernel.dump = () => {
+    const reading = dump.call(a.kernel);
+    a.kernel.dump = dump;
+    a.kernel.delete(id(IN));
+    a.kernel.add(sa(IN, { key: 2 }));
+    a.readEvents();
+    return reading;
+  };
+  a.replica.resync();
+  world.settle();
+  const keyOf = (node: TestNode) => recordOf(node, id(IN))?.sa.attributes.algAead?.key[0];
+  expect([keyOf(a), keyOf(b)]).toEqual([2, 2]);
+  expect(b.kernel.get(id(IN))?.sa.attributes.algAead?.key[0]).toBe(2);
+});
+
+describe('a handover', () => {
+  it('is not disturbed by a standby that asks for everything anew (S1)', () => {
+    const world = pair();
+    const { a, b } = world;
+    transmit(a, 10);
+    world.settle();
+    b.replica.promote(world.nowMs, { force: false });
+    world.until(() => a.state.phase === 'handingOver');
+    b.replica.resync();
+    transmit(a, 10);
+    world.settle();
+    expect(b.state.role).toBe('active');
+    expect(b.kernel.transmit(id(OUT))).toBeGreaterThan(20n);
+  });
+
+  it('that is given up leaves an SA at its last number, once it has got there (S1)', () => {
+    const world = pair([sa(OUT, { oseq: 0xffff_fff0 })]);
+    const { a, b } = world;
+    transmit(a, 5);
+    world.settle();
+    a.diskFault = 'no space left';
+    b.replica.promote(world.nowMs, { force: false });
+    world.until(() => a.state.phase === 'handingOver');
+    transmit(a, 100);
+    world.settle();
+    expect(a.state.role).toBe('active');
+    expect(a.kernel.transmit(id(OUT))).toBeUndefined();
+  });
+
+  it('at the last number takes the window as it is, also if the lifetime was set back by hand (S2)', () => {
+    const world = pair([sa(IN, { seq: 0xffff_ffe0 })]);
+    const { a, b } = world;
+    for (let n = 0xffff_ffe1n; n < 0xffff_fff0n; n++) a.kernel.accept(id(IN), n);
+    world.pass(TIMER_MS);
+    const ltimeVal = { bytes: 0n, packets: 0n, addTime: 1_700_000_000n, useTime: 0n };
+    a.kernel.must(newAevent(id(IN), { ltimeVal }));
+    world.settle();
+    for (let n = 0xffff_fff0n; n < TWO_32; n++) a.kernel.accept(id(IN), n);
+    world.promote(b);
+    for (let n = 0xffff_ffe1n; n < TWO_32; n++) expect(b.kernel.accept(id(IN), n)).toBe(false);
+  });
+});
+
+describe('a lifetime that is set back by hand', () => {
+  it('does not hide the numbers that follow (S1)', () => {
+    const world = pair();
+    transmit(world.a, 50);
+    world.pass(TIMER_MS);
+    setBack(world.a);
+    world.settle();
+    transmit(world.a, 20);
+    world.pass(TIMER_MS);
+    expect(recordOf(world.b, id(OUT))?.counters.oseq).toBe(70);
+  });
+
+  it('does not hide what is sent while SAs are being shut (S1)', () => {
+    const world = pair();
+    const { a, b } = world;
+    transmit(a, 50);
+    world.pass(TIMER_MS);
+    setBack(a);
+    world.settle();
+    a.kernel.fault = (request) => {
+      if (request.kind === 'NEWAE' && a.state.phase === 'handingOver') transmit(a, 5);
+      a.kernel.fault = () => undefined;
+      return undefined;
+    };
+    world.promote(b);
+    expect(b.kernel.transmit(id(OUT))).toBeGreaterThan(55n);
+  });
+});
+
+describe('numbers of 64 bits', () => {
+  it('a window that is shut does not take up old packets of the first upper half (S2)', () => {
+    const world = pair([sa(IN, { esn: true, window: 64 })]);
+    const { a, b } = world;
+    for (let n = 1n; n <= 50n; n++) a.kernel.accept(id(IN), n);
+    world.settle();
+    b.powerOff();
+    world.demote(a, true);
+    for (const n of [1n, 50n, 51n, 1000n]) expect(a.kernel.accept(id(IN), n)).toBe(false);
+  });
+
+  it('a window that was found shut stays shut at a takeover (S2)', () => {
+    const world = pair([sa(IN, { esn: true, window: 64 })]);
+    const { a, b } = world;
+    for (let n = 1n; n <= 50n; n++) a.kernel.accept(id(IN), n);
+    world.settle();
+    world.cut();
+    world.demote(a, true);
+    a.crash();
+    // It died before the role was stored.
+    a.disk = { term: 1, role: 'active' };
+    a.start();
+    world.connect();
+    world.settle();
+    world.pass(500);
+    a.powerOff();
+    world.promote(b);
+    for (const n of [1n, 50n, 1000n]) expect(b.kernel.accept(id(IN), n)).toBe(false);
+  });
+
+  it('a number whose lower half is at its end is handed over as one (S1)', () => {
+    const world = pair([sa(OUT, { esn: true, window: 64, oseq: 0xffff_fffd })]);
+    const { a, b } = world;
+    transmit(a, 2);
+    world.promote(b);
+    expect(b.kernel.transmit(id(OUT))).toBeGreaterThan(TWO_32 - 1n);
+  });
+});
+
+describe('a node that steps down', () => {
+  it('lets nothing in until its addresses are gone, even if the account of the new active has come (S2)', () => {
+    const world = pair();
+    const { a, b } = world;
+    for (let n = 1n; n <= 9n; n++) a.kernel.accept(id(IN), n);
+    world.pass(TIMER_MS);
+    world.cut();
+    world.promote(b);
+    // Its release hook takes its time.
+    const { onHook } = a.replica;
+    let release = (): void => {};
+    a.replica.onHook = (name, failure) => {
+      release = () => onHook.call(a.replica, name, failure);
+    };
+    world.connect();
+    world.settle();
+    world.pass(200);
+    expect(a.state).toMatchObject({ role: 'standby', complete: true });
+    const { seq } = recordOf(a, id(IN))?.counters ?? { seq: 0 };
+    expect(a.kernel.accept(id(IN), BigInt(seq) + 1n)).toBe(false);
+    release();
+    world.settle();
+    expect(a.kernel.get(id(IN))?.seq).toBe(BigInt(seq));
+  });
+});
