@@ -25,12 +25,10 @@ export class Screen {
     }
     // A picture that the terminal has not taken yet is not followed by another one.
     if (this.#out.writableNeedDrain) return;
-    const rows = this.#out.rows ?? lines.length;
-    const text = lines
-      .slice(0, rows)
-      .map((line) => line + CLEAR_TO_LINE_END)
-      .join('\r\n');
-    this.#out.write(HOME + text + CLEAR_BELOW);
+    const shown = lines.slice(0, this.#out.rows ?? lines.length);
+    // Each line is cleared before it is written: behind one of full width the cursor stands on its last character.
+    const text = shown.map((line, i) => (i === shown.length - 1 ? CLEAR_BELOW : CLEAR_TO_LINE_END) + line);
+    this.#out.write(HOME + text.join('\r\n'));
   }
 
   close(): void {

@@ -26,7 +26,7 @@ export function table(result: DemoResult, paint: Painter): string {
     `crash        noticed after ${takeover.detectMs} ms, takeover ${takeover.takeoverMs} ms`,
     `             no delivery for ${takeover.outageOutMs} ms outbound, ${takeover.outageInMs} ms inbound`,
     `             lost: ${takeover.lostInOutage} in the outage, ${takeover.lostAfterwards} after it (${exposure.lostToClosedWindows} to closed windows)`,
-    `exposure     ${exposure.unseenMs} ms of the active unseen by the standby, at most ${exposure.packetsPerSaBound} packets of an SA`,
+    `exposure     ${exposure.unseenMs} ms of the active unseen by the standby, at most ${exposure.packetsPerSaBound} packets an SA`,
     `             unseen when it died: ${exposure.packets} packets on ${exposure.sas} SAs, ${exposure.packetsPerSaMax} at most on one`,
     `             skipped instead: ${takeover.skipped.min} to ${takeover.skipped.max} outbound numbers of each SA`,
     `switchover   ${switchover.takeoverMs} ms in the daemon, command ${switchover.commandMs} ms, no delivery for ${switchover.outageMs} ms`,
@@ -35,8 +35,8 @@ export function table(result: DemoResult, paint: Painter): string {
       ({ name, ok, detail }) => `${ok ? paint('green', 'ok    ') : paint('red', 'BROKEN')} ${name}: ${detail}`,
     ),
     '',
-    `${result.sas} SAs, ${result.packetsSent} packets sent, ${result.packetsLost} lost; ${result.replaysTried} replays tried, ` +
-      `${result.replaysAccepted} accepted; ${result.outboundNumbersReused} outbound numbers reused; ${result.spisKept} SPIs kept`,
+    `${result.sas} SAs, ${result.spisKept} SPIs kept; ${result.packetsSent} packets sent, ${result.packetsLost} lost;`,
+    `${result.replaysTried} replays tried, ${result.replaysAccepted} accepted; ${result.outboundNumbersReused} outbound numbers reused`,
     `${result.ok ? paint('green', 'Everything held.') : paint('red', 'Something did NOT hold.')} ` +
       `${result.seconds} s, seed ${result.seed}`,
   ];

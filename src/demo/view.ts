@@ -52,7 +52,7 @@ export function draw(picture: Picture, paint: Painter, unicode: boolean): string
       cut(`xfrmsync demo   ${phase}`.padEnd(COLUMNS - 26)) +
         cut(`${seconds.toFixed(0)} s of about ${durationS} s`.padStart(25)),
     ),
-    cut(`two gateways, a peer and an attacker between them, each a process   seed ${seed}`),
+    cut(`two gateways, a peer, an attacker between them: each a process   seed ${seed}`),
     '',
     ...nodes.map((node) => nodeLine(node, paint)),
     '',

@@ -1,9 +1,12 @@
 /** What came to a gateway that was not switched on yet. */
 
-const PACKETS_MAX = 16_384;
+const PACKETS_MAX = 32_768;
 const BYTES_MAX = 32 << 20;
-/** What is older when the gateway is switched on is of no use any more. A planned switchover may take so long (`takeover.handover_timeout_ms`). */
-const KEPT_MS = 15_000;
+/**
+ * What is older when the gateway is switched on is of no use any more. A planned switchover may take so long: the other node's part
+ * (`takeover.handover_timeout_ms`, 15 s), and then opening the SAs here.
+ */
+const KEPT_MS = 30_000;
 
 interface Held {
   readonly packet: Uint8Array;

@@ -4,7 +4,7 @@ import { withoutMark } from './ceiling.ts';
 import type { Write } from './effects.ts';
 import { updateSa } from './install.ts';
 import { packetsWithin } from './rate.ts';
-import { directionOf, numberOf, type SaRecord, saKey } from './sa.ts';
+import { directionOf, isParked, numberOf, type SaRecord, saKey } from './sa.ts';
 import { type State, write } from './state.ts';
 
 /**
@@ -38,8 +38,8 @@ export interface GrantEntry {
   readonly upTo: number;
 }
 
-/** An SA that only receives has no numbers to grant. */
-const sends = (record: SaRecord): boolean => directionOf(record) !== 'in';
+/** An SA that only receives has no numbers to grant, and one that is at their end none left. */
+const sends = (record: SaRecord): boolean => directionOf(record) !== 'in' && !isParked(record.sa, record.counters);
 
 /** How far the next grant of this SA goes: half of what is left where numbers end. */
 function nextGrant({ numbersMin, horizonMs }: GrantSettings, record: SaRecord): number {

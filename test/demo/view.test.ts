@@ -34,6 +34,7 @@ describe('the picture', () => {
 
   it('shows who is down, who is active, who has the traffic, and the latest events', () => {
     const text = lines.join('\n');
+    expect(text).toContain('seed 4294967295\n');
     expect(text).toMatch(/gateway a +down/);
     expect(text).toMatch(/gateway b +standby +term 100 .*not complete.*<- traffic/);
     expect(text).toContain('event 39');

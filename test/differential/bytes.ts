@@ -58,6 +58,12 @@ export function request(
   return bytes;
 }
 
+/** Sizes of the fixed parts by message type, from 0x10 on. */
+const bodies = [224, 24, 24, 168, 64, 64, 232, 280, 232, 168, 224, 176, 4, 0, 48, 48, 60, 64, 4, 4, 4, 4, 64, 4, 4];
+
+/** Where in a request of a type its attributes start. */
+export const attributesAt = (type: number): number => NLMSG_HDRLEN + (bodies[type - 0x10] ?? 0);
+
 export function concat(parts: readonly Uint8Array[]): Uint8Array {
   return Uint8Array.from(Buffer.concat(parts));
 }

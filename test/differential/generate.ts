@@ -13,9 +13,11 @@ import {
   openSockets,
   quietTimers,
   requestStep,
+  send,
   sideStep,
 } from './draft.ts';
-import { chance, weighted } from './pool.ts';
+import { weighted } from './pool.ts';
+import { choiceStory, directedSa, migrateStory } from './stories.ts';
 import { timerSteps, trafficSteps } from './traffic.ts';
 
 /** Sequences of requests and packets, each made from a seed and an index alone. */
@@ -65,8 +67,14 @@ function requestSteps(draft: Draft): void {
   quietTimers(draft);
   const end = steps.length + 20 + random.below(40);
   while (steps.length < end) {
-    if (chance(random, 8)) sideStep(draft);
-    else requestStep(draft);
+    const step = weighted(random, [
+      [8, () => sideStep(draft)],
+      [6, () => send(draft, directedSa(draft))],
+      [2, () => migrateStory(draft)],
+      [1, () => choiceStory(draft)],
+      [84, () => requestStep(draft)],
+    ]);
+    step();
   }
 }
 

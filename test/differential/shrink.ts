@@ -1,6 +1,6 @@
 import type { Step } from '../../src/conformance/scenario.ts';
 import { align4, forEachMessage, hostLittleEndian, NLMSG_HDRLEN } from '../../src/netlink/index.ts';
-import { concat, hexOf } from './bytes.ts';
+import { attributesAt, concat, hexOf } from './bytes.ts';
 import { compare, type Difference, type MakeTarget } from './compare.ts';
 
 /** Makes a sequence that shows a difference as short as it goes: fewer steps first, then less in each. */
@@ -95,15 +95,12 @@ function withoutMessage(datagram: Uint8Array, n: number): Uint8Array | undefined
 
 const little = hostLittleEndian;
 const NLA_HEADER = 4;
-/** Sizes of the fixed parts by message type, from 0x10 on. */
-const bodies = [224, 24, 24, 168, 64, 64, 232, 280, 232, 168, 224, 176, 4, 0, 48, 48, 60, 64, 4, 4, 4, 4, 64, 4, 4];
-
 /** A datagram of one message without its `n`th attribute. */
 function withoutAttribute(datagram: Uint8Array, n: number): Uint8Array | undefined {
   if (datagram.length < NLMSG_HDRLEN) return undefined;
   const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);
   if (align4(view.getUint32(0, little)) !== datagram.length) return undefined;
-  let at = NLMSG_HDRLEN + (bodies[view.getUint16(4, little) - 0x10] ?? 0);
+  let at = attributesAt(view.getUint16(4, little));
   for (let i = 0; datagram.length - at >= NLA_HEADER; i++) {
     const length = align4(view.getUint16(at, little));
     if (length < NLA_HEADER || length > datagram.length - at) return undefined;

@@ -241,13 +241,13 @@ export function packetsIn({ random, steps }: Draft, traffic: Traffic): void {
   steps.push({ op: 'packet', dir: 'in', t: 0, ns: 'a', sa: saOf(inbound), packets });
 }
 
-function start(draft: Draft, limits: (random: Random) => Limits): Traffic {
+function start(draft: Draft, limits: (random: Random, inbound: boolean) => Limits): Traffic {
   const { random, steps } = draft;
   const traffic = newTraffic(random);
   draft.names.splice(0, draft.names.length, traffic.inbound, traffic.outbound, draft.names[0] as SaName);
   if (traffic.encap) steps.push({ op: 'udp_encap', t: 0, ns: 'a', port: ENCAP_PORT });
-  send(draft, newSa(draft, traffic, traffic.inbound, true, limits(random)));
-  send(draft, newSa(draft, traffic, traffic.outbound, false, limits(random)));
+  send(draft, newSa(draft, traffic, traffic.inbound, true, limits(random, true)));
+  send(draft, newSa(draft, traffic, traffic.outbound, false, limits(random, false)));
   send(draft, newPolicy(draft, traffic, true));
   if (chance(random, 40)) send(draft, newPolicy(draft, traffic, false));
   return traffic;
@@ -273,16 +273,16 @@ export function trafficSteps(draft: Draft): void {
 
 /** Time that is longer than any of the timers. */
 const IDLE_MS = 1000;
-/** In ticks, for the aevent timer. */
-const MAX_AGES = [10, 20, 40];
+/** In ticks, for the aevent timer. Of two that run out in one tick the later comes first: whether they do is a matter of luck. */
+const MAX_AGES = { inbound: [10, 30], outbound: [20, 40] } as const;
 
-const timed = (random: Random): Limits => ({
+const timed = (random: Random, inbound: boolean): Limits => ({
   lft: chance(random, 60)
     ? INFINITE
     : { ...INFINITE, softAddExpiresSeconds: random.pick([0n, 1n]), hardAddExpiresSeconds: random.pick([0n, 3n]) },
   thresholds: [
     [A.REPLAY_THRESH, words(random.below(4))],
-    [A.ETIMER_THRESH, words(random.pick(MAX_AGES))],
+    [A.ETIMER_THRESH, words(random.pick(inbound ? MAX_AGES.inbound : MAX_AGES.outbound))],
   ],
 });
 

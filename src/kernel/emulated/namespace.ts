@@ -45,7 +45,7 @@ export type XfrmStat =
 export class Namespace {
   readonly host: Host;
   readonly sad = new Sad();
-  readonly spd = new Spd();
+  readonly spd: Spd;
   readonly sysctls: Sysctls = defaultSysctls();
   readonly stats = new Map<XfrmStat, number>();
   readonly sockets = new Map<number, EmulatedSocket>();
@@ -64,6 +64,7 @@ export class Namespace {
 
   constructor(host: Host) {
     this.host = host;
+    this.spd = new Spd(host.profile.policyByAge);
     const now = (): number => host.clock.monotonicMs();
     this.aeventTimers = new SaTimers(host.timers, now, 'last armed first', (slot) => onAeventTimer(this, slot));
     this.lifetimeTimers = new SaTimers(host.timers, now, 'first armed first', (slot) => onLifetimeTimer(this, slot));

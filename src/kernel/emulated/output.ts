@@ -110,7 +110,8 @@ export function output(ns: Namespace, facts: OutboundFacts): OutboundResult {
   const { flow } = facts;
   const policies = outboundPolicies(ns, facts);
   if (policies.length === 0) {
-    if (ns.spd.defaults[OUT] === POLICY_BLOCK) return refused(ns, 'XfrmOutPolBlock', Errno.EPERM);
+    // Not counted in XfrmOutPolBlock: no policy has blocked it.
+    if (ns.spd.defaults[OUT] === POLICY_BLOCK) return ended(Errno.EPERM);
     ended(0);
     result.sent = true;
     return result;

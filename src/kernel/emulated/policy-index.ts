@@ -12,7 +12,11 @@ export class PolicyIndex {
   readonly #shapes: Shape[] = [];
   readonly #byKey = new Map<string, Shape>();
   readonly #entries = new Map<Policy, Entry>();
-  #inserted = 0;
+
+  /** How many policies there are. */
+  get size(): number {
+    return this.#entries.size;
+  }
 
   lookup(flow: Flow, mark: number, ifId: number): Policy | undefined {
     readFlow(flow, mark, ifId);
@@ -33,10 +37,10 @@ export class PolicyIndex {
     return best?.policy;
   }
 
-  /** It comes behind all of its priority. */
+  /** Among those of its priority it stands by its `place`. */
   insert(policy: Policy): void {
     const shape = this.#shapeOf(policy);
-    const entry: Entry = { policy, shape, order: this.#inserted++, next: undefined };
+    const entry: Entry = { policy, shape, next: undefined };
     this.#entries.set(policy, entry);
     if (policy.priority < shape.priority) {
       shape.priority = policy.priority;
@@ -74,8 +78,6 @@ export class PolicyIndex {
 interface Entry {
   readonly policy: Policy;
   readonly shape: Shape;
-  /** Of several of one priority the lower one is found. */
-  readonly order: number;
   /** The next in its bucket, in the order of lookups. */
   next: Entry | undefined;
 }
@@ -160,7 +162,7 @@ function matches(policy: Policy, flow: Flow, mark: number, ifId: number): boolea
 }
 
 const isBefore = (a: Entry, b: Entry): boolean =>
-  a.policy.priority < b.policy.priority || (a.policy.priority === b.policy.priority && a.order < b.order);
+  a.policy.priority < b.policy.priority || (a.policy.priority === b.policy.priority && a.policy.place < b.policy.place);
 
 const newTable = (length: number): (Entry | undefined)[] => new Array<Entry | undefined>(length).fill(undefined);
 

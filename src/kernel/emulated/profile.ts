@@ -39,6 +39,8 @@ export interface Profile {
   readonly nonIkeEncap: boolean;
   /** MIGRATE looks its policy up as a packet would; before, by the selector alone. */
   readonly migrateByFlow: boolean;
+  /** Of several policies of a packet with one priority the oldest counts; before, hashed ones come first. */
+  readonly policyByAge: boolean;
   /** Small datagrams come from a cache of their own, which charges them more (6.3). */
   readonly smallHead: boolean;
   /** ALLOCSPI gives an SPI out once per protocol, whatever the address. */
@@ -55,6 +57,7 @@ const since = {
   doneWithOffset: [6, 12],
   nonIkeEncapGone: [6, 12],
   migrateByFlow: [6, 12],
+  policyByAge: [6, 12],
   smallHead: [6, 3],
 } as const;
 
@@ -114,6 +117,7 @@ export function profile(options: ProfileOptions = {}): Profile {
     doneWithOffset: from(since.doneWithOffset),
     nonIkeEncap: !from(since.nonIkeEncapGone),
     migrateByFlow: from(since.migrateByFlow),
+    policyByAge: from(since.policyByAge),
     smallHead: from(since.smallHead),
     spiOnce: spiOnceSince.some((wanted) => (wanted.length === 3 ? inSeries(wanted) : from(wanted))),
     spiZero: inSeries(spiOnceSince[0]),

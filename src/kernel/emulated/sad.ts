@@ -26,6 +26,8 @@ const attributesPacked = new Uint32Array(packedMax(attributesPlain.length));
 /** How much larger the rows get when they are full. */
 const GROWTH = 1.125;
 const BUCKETS_FIRST = 16;
+/** The kernel's tables do not grow beyond (xfrm_state_hashmax). */
+export const HASH_MAX = 0x10_0000;
 export const NO_SLOT = -1;
 
 /** A dump under way: where it goes on. */
@@ -62,6 +64,8 @@ export class Sad {
   /** Twice as many buckets as the other has: each packet in looks here, and another SA in its bucket is a cache line for nothing. */
   #bySpi = new Int32Array(2 * BUCKETS_FIRST);
   #byDst = new Int32Array(BUCKETS_FIRST);
+  /** How many SAs each bucket of the kernel's table of addresses has. */
+  #kernelBuckets = new Uint32Array(this.hashSize);
   /** By slot, the order in the kernel's chains: an SA with a higher number is found first. Behind the rows: few need it, and seldom. */
   #order = new Uint32Array(ROWS_FIRST);
   #orderLast = 0;
@@ -167,6 +171,12 @@ export class Sad {
     unpack(this.arena.words, at + 2, words, tail);
     const part = (from: number, to: number): Uint8Array => new Uint8Array(words.buffer, 4 * from, 4 * (to - from));
     return { head: part(0, head), body: part(head, body), tail: part(body, tail) };
+  }
+
+  /** Whether there are attributes behind MTIMER_THRESH: those of directions and CPUs. */
+  hasTail(slot: number): boolean {
+    const at = this.words[slot * Row.WORDS + Row.ATTRIBUTES_AT] as number;
+    return at !== 0 && ((this.arena.words[at + 1] as number) & 0xff00) !== 0;
   }
 
   /** Keeps a copy of the attributes in place of those before: how long, how long their parts are, then their words as `pack` leaves them. */
@@ -303,7 +313,8 @@ export class Sad {
     this.#order[slot] = ++this.#orderLast;
     this.#link(slot);
     if (this.count > this.#byDst.length) this.#rehash();
-    if (!this.isCrowded && this.count >= this.hashSize) this.isCrowded = this.#collides(slot);
+    const met = this.#countInKernel(slot, 1) > 1;
+    if (met && this.count >= this.hashSize && this.hashSize < HASH_MAX) this.isCrowded = true;
     if (words[row + Row.STATE] === SaState.ACQ) this.larval.add(slot);
   }
 
@@ -318,6 +329,7 @@ export class Sad {
     if (next !== 0) words[(next - 1) * Row.WORDS + Row.PREVIOUS_ALL] = previous;
     this.#unlink(this.#bySpi, this.#spiBucket(row), slot, Row.NEXT_SPI);
     this.#unlink(this.#byDst, this.#dstBucket(row), slot, Row.NEXT_DST);
+    this.#countInKernel(slot, -1);
     this.larval.delete(slot);
     this.count--;
     this.release(slot);
@@ -488,13 +500,12 @@ export class Sad {
     table[bucket] = slot + 1;
   }
 
-  /** Whether the kernel's table of addresses has another SA in the bucket of this one (xfrm_state.c:xfrm_hash_grow_check). */
-  #collides(slot: number): boolean {
+  /** Counts an SA in its bucket of the kernel's table of addresses, and says how many there are now (xfrm_state.c:xfrm_hash_grow_check). */
+  #countInKernel(slot: number, change: 1 | -1): number {
     const bucket = this.#kernelBucket(slot);
-    for (let other = this.newest(); other >= 0; other = this.older(other)) {
-      if (other !== slot && this.#kernelBucket(other) === bucket) return true;
-    }
-    return false;
+    const count = (this.#kernelBuckets[bucket] as number) + change;
+    this.#kernelBuckets[bucket] = count;
+    return count;
   }
 
   #kernelBucket(slot: number): number {
@@ -519,10 +530,12 @@ export class Sad {
     const first = (a: number, b: number, by: Uint32Array): number => (by[b] as number) - (by[a] as number);
     slots.sort((a, b) => first(a, b, buckets) || first(a, b, this.#order));
     this.hashSize *= 2;
+    this.#kernelBuckets = new Uint32Array(this.hashSize);
     this.#bySpi.fill(0);
     this.#byDst.fill(0);
     this.#orderLast = 0;
     for (const slot of slots) {
+      this.#countInKernel(slot, 1);
       this.#order[slot] = ++this.#orderLast;
       this.#push(this.#bySpi, this.#spiBucket(slot * Row.WORDS), slot, Row.NEXT_SPI);
       this.#push(this.#byDst, this.#dstBucket(slot * Row.WORDS), slot, Row.NEXT_DST);

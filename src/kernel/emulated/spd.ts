@@ -1,7 +1,5 @@
-import { hostLittleEndian } from '../../netlink/index.ts';
-import { AddressFamily } from '../../xfrm/index.ts';
-import { PolicyIndex } from './policy-index.ts';
-import { type Flow, Sel } from './selector.ts';
+import { PolicyChains } from './policy-chains.ts';
+import type { Flow } from './selector.ts';
 import type { Timer } from './timers.ts';
 
 /** A policy: the structures as they are shown, and what lookups need. */
@@ -19,6 +17,10 @@ export interface Policy {
   readonly markMask: number;
   readonly ifId: number;
   readonly key: string;
+  /** When it was added: a number that grows. */
+  born: number;
+  /** Where it stands among those of its priority: behind all that there were, or where the one stood that it replaces. */
+  place: number;
   newer: Policy | undefined;
   older: Policy | undefined;
   timer: Timer | undefined;
@@ -49,16 +51,22 @@ export class Spd {
   readonly cursors = new Set<SpdCursor>();
   /** For each direction 1 = block, 2 = accept what no policy matches (XFRM_USERPOLICY_*); in the order in, out, fwd. */
   readonly defaults = new Uint8Array([2, 2, 2]);
-  /** Prefix lengths from which on policies are hashed: left and right, for IPv4 and IPv6. */
   /** Sizes of the hash tables less one: of selectors for each direction, of indices. */
   readonly selectorMasks = new Uint32Array([7, 7, 7]);
   indexMask = 7;
+  /** Prefix lengths from which on policies are hashed: left and right, for IPv4 and IPv6. */
   readonly thresholds = new Uint8Array([32, 32, 128, 128]);
   newest: Policy | undefined;
   readonly #byKey = new Map<string, Policy>();
   readonly #byIndex = new Map<number, Policy>();
-  /** What packets look their policy up in: for each direction and type, those that are not hashed and those that are. */
-  readonly #indices: readonly PolicyIndex[] = Array.from({ length: 4 * DIRECTIONS }, () => new PolicyIndex());
+  /** What packets look their policy up in, by direction. */
+  readonly #chains: readonly PolicyChains[];
+  #inserted = 0;
+
+  /** `byAge`: of several policies of a packet with one priority the oldest counts, hashed or not. */
+  constructor(byAge: boolean) {
+    this.#chains = Array.from({ length: DIRECTIONS }, () => new PolicyChains(byAge, this.thresholds));
+  }
 
   get count(): number {
     return this.#byIndex.size;
@@ -87,65 +95,41 @@ export class Spd {
     return this.#byIndex.get(index);
   }
 
-  /**
-   * The policy of a packet: of those of one type that match it that of the lowest priority number, of several the oldest. Of one with host
-   * addresses (which the kernel hashes) and one without, of the same priority, the latter counts if it is the first of its kind
-   * (xfrm_policy.c:xfrm_policy_lookup_bytype).
-   */
+  /** The policy of a packet: of those of one type that match it that of the lowest priority number, of several mostly the oldest. */
   lookup(dir: number, flow: Flow, mark: number, ifId: number, type = 0): Policy | undefined {
-    const hashed = this.#index(dir, type, true).lookup(flow, mark, ifId);
-    const inexact = this.#index(dir, type, false).lookup(flow, mark, ifId);
-    if (hashed === undefined || inexact === undefined) return hashed ?? inexact;
-    if (hashed.priority !== inexact.priority) return hashed.priority < inexact.priority ? hashed : inexact;
-    return this.#isFirstInexact(inexact) ? inexact : hashed;
+    return this.#chainsOf(dir).lookup(flow, mark, ifId, type);
   }
 
-  #index(dir: number, type: number, hashed: boolean): PolicyIndex {
-    return this.#indices[4 * dir + 2 * type + (hashed ? 1 : 0)] as PolicyIndex;
+  #chainsOf(dir: number): PolicyChains {
+    return this.#chains[dir] as PolicyChains;
   }
 
-  #indexOf(policy: Policy): PolicyIndex {
-    return this.#index(policy.dir, policy.type, this.#isHashed(policy));
-  }
-
-  /** Of all policies of its direction that are not hashed. */
-  #isFirstInexact(policy: Policy): boolean {
-    for (let other = this.newest; other !== undefined; other = other.older) {
-      if (other === policy || other.dir !== policy.dir || this.#isHashed(other)) continue;
-      if (other.priority < policy.priority) return false;
-      if (other.priority === policy.priority && this.#isOlder(other, policy)) return false;
-    }
-    return true;
-  }
-
-  #isOlder(policy: Policy, than: Policy): boolean {
-    for (let other = than.older; other !== undefined; other = other.older) if (other === policy) return true;
-    return false;
+  /** Newest first. */
+  *#policies(dir: number): Generator<Policy> {
+    for (let policy = this.newest; policy !== undefined; policy = policy.older) if (policy.dir === dir) yield policy;
   }
 
   /** New prefix lengths from which on policies are hashed. */
   setThresholds(bytes: Uint8Array, at: number): void {
-    const all: Policy[] = [];
-    for (let policy = this.newest; policy !== undefined; policy = policy.older) all.push(policy);
-    for (const policy of all) this.#indexOf(policy).remove(policy);
+    for (let dir = 0; dir < DIRECTIONS; dir++) {
+      for (const policy of this.#policies(dir)) this.#chainsOf(dir).remove(policy);
+    }
     this.thresholds.set(bytes, at);
-    for (const policy of all.reverse()) this.#indexOf(policy).insert(policy);
+    for (let dir = 0; dir < DIRECTIONS; dir++) {
+      for (const policy of this.#policies(dir)) this.#chainsOf(dir).insert(policy, () => this.#policies(dir));
+    }
   }
 
-  #isHashed({ info, view }: Policy): boolean {
-    const [d4, s4, d6, s6] = this.thresholds as unknown as readonly [number, number, number, number];
-    const isInet = view.getUint16(Sel.FAMILY, hostLittleEndian) === AddressFamily.INET;
-    const [d, s] = isInet ? [d4, s4] : [d6, s6];
-    return (info[Sel.PREFIX_D] as number) >= d && (info[Sel.PREFIX_S] as number) >= s;
-  }
-
-  insert(policy: Policy): void {
+  /** `replaced`: the policy that it takes the place of, which has been removed. */
+  insert(policy: Policy, replaced?: Policy): void {
+    policy.born = this.#inserted++;
+    policy.place = replaced?.priority === policy.priority ? replaced.place : policy.born;
     this.#byKey.set(policy.key, policy);
     this.#byIndex.set(policy.index, policy);
     policy.older = this.newest;
     if (this.newest !== undefined) this.newest.newer = policy;
     this.newest = policy;
-    this.#indexOf(policy).insert(policy);
+    this.#chainsOf(policy.dir).insert(policy, () => this.#policies(policy.dir));
     this.#count(policy, 1);
   }
 
@@ -156,7 +140,7 @@ export class Spd {
     if (policy.newer === undefined) this.newest = policy.older;
     else policy.newer.older = policy.older;
     if (policy.older !== undefined) policy.older.newer = policy.newer;
-    this.#indexOf(policy).remove(policy);
+    this.#chainsOf(policy.dir).remove(policy);
     this.#count(policy, -1);
   }
 

@@ -69,6 +69,7 @@ const little = hostLittleEndian;
 
 /** The one CPU that an SA is for (XFRMA_SA_PCPU, the first of its last attributes); undefined: any. */
 export function cpuOf(sad: Sad, slot: number): number | undefined {
+  if (!sad.hasTail(slot)) return undefined;
   const { tail } = sad.attributes(slot);
   if (tail.length < 8) return undefined;
   const view = new DataView(tail.buffer, tail.byteOffset, tail.byteLength);

@@ -37,6 +37,8 @@ function addressOf(family: number, number: number): Uint8Array {
   return bytes;
 }
 
+let places = 0;
+
 function policyOf(wanted: Wanted): Policy {
   const info = new Uint8Array(168);
   const view = new DataView(info.buffer);
@@ -54,7 +56,7 @@ function policyOf(wanted: Wanted): Policy {
   info[Sel.PROTO] = wanted.proto;
   view.setUint32(Sel.IFINDEX, wanted.ifindex, hostLittleEndian);
   const { mark, markMask, ifId, priority } = wanted;
-  const links = { newer: undefined, older: undefined, timer: undefined };
+  const links = { newer: undefined, older: undefined, timer: undefined, born: 0, place: places++ };
   return {
     info,
     view,

@@ -2,12 +2,12 @@ import { XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
 import type { Namespace } from '../namespace.ts';
 import type { Request } from '../request.ts';
+import { HASH_MAX } from '../sad.ts';
 
 /** GETSADINFO, GETSPDINFO, NEWSPDINFO, SETDEFAULT, GETDEFAULT: short questions about a namespace. */
 
 const SAD = { CNT: 1, HINFO: 2 } as const;
 const SPD = { INFO: 1, HINFO: 2, IPV4_HTHRESH: 3, IPV6_HTHRESH: 4 } as const;
-const HASH_MAX = 0x10_0000;
 
 export function getSadInfo(r: Request): number {
   if (r.outOfMemory() !== 0) return Errno.ENOMEM;

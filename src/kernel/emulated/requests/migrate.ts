@@ -1,5 +1,7 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
 import { AddressFamily, EncapType, IpProto, XfrmGroup, XfrmMode, XfrmMsg } from '../../../xfrm/index.ts';
+import { MessageWriter } from '../build.ts';
+import { encodedAttribute } from '../encoded.ts';
 import { Errno } from '../errno.ts';
 import { deleteSa } from '../lifetime.ts';
 import type { Namespace } from '../namespace.ts';
@@ -12,6 +14,7 @@ import { writePolicyType } from '../write-policy.ts';
 import { checkType, policyType, Tmpl } from './policy-construct.ts';
 import { addSa, insertSa } from './sa.ts';
 import { A } from './sa-check.ts';
+import { without } from './sa-update.ts';
 
 /** MIGRATE: SAs and templates of a policy move to other addresses (xfrm_user.c:xfrm_do_migrate, xfrm_policy.c:xfrm_migrate). */
 
@@ -35,6 +38,14 @@ const M = {
 } as const;
 const POLICY_ID = 64;
 const DIR = 60;
+/** Bytes of xfrm_encap_tmpl. */
+const ENCAP_SIZE = 24;
+/** Two bytes of it that nobody sets. */
+const ENCAP_PAD = 6;
+/** What an SA shows behind its encapsulation. */
+const behindEncap = [A.TFCPAD, A.MARK, A.SET_MARK] as const;
+const NLA_HEADER = 4;
+const scratch = new MessageWriter(false);
 
 interface Move {
   readonly bytes: Uint8Array;
@@ -185,6 +196,7 @@ function moveSa(r: Request, slot: number, { bytes, view }: Move): number {
   if (sad.state(slot) === SaState.ACQ || (family !== 2 && family !== 10)) return NO_SLOT;
   if (!isTunnel && selFamily !== 0 && selFamily !== family) return NO_SLOT;
   const clone = cloneSa(ns, slot);
+  if (r.attributes.has(A.ENCAP)) setEncap(ns, clone, r.attributes.payload(A.ENCAP).subarray(0, ENCAP_SIZE));
   const to = 4 * sad.row(clone);
   const stays = equal(sad.bytes, 4 * sad.row(slot) + InfoByte.DADDR, bytes, M.NEW_DADDR, sizeOf(family));
   sad.bytes.set(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + 16), to + InfoByte.DADDR);
@@ -206,6 +218,20 @@ function takesEncap(r: Request, proto: number): boolean {
   if (proto !== IpProto.ESP) return false;
   return type === EncapType.ESPINUDP || (type === EncapType.ESPINUDP_NON_IKE && r.ns.host.profile.nonIkeEncap);
 }
+
+/** Gives an SA an encapsulation, in place of the one that it has. */
+function setEncap({ sad }: Namespace, slot: number, encap: Uint8Array): void {
+  const { head, body, tail } = sad.attributes(slot);
+  const others = without(body, [A.ENCAP]);
+  const places = behindEncap.map((type) => encodedAttribute(others, type) - NLA_HEADER).filter((at) => at >= 0);
+  const at = Math.min(others.length, ...places);
+  scratch.reset().copy(A.ENCAP, encap);
+  const encoded = scratch.bytes.slice(0, scratch.at);
+  encoded.fill(0, NLA_HEADER + ENCAP_PAD, NLA_HEADER + ENCAP_PAD + 2);
+  sad.setAttributes(slot, { head, body: joined(others.subarray(0, at), encoded, others.subarray(at)), tail });
+}
+
+const joined = (...parts: readonly Uint8Array[]): Uint8Array => Uint8Array.from(Buffer.concat(parts));
 
 /** All that an SA is, without its place in the tables. */
 function cloneSa({ sad }: Namespace, slot: number): number {
@@ -246,7 +272,7 @@ function announce(r: Request, moves: readonly Move[]): void {
   writer.bytes.set(r.slice(0, Sel.SIZE), at);
   writer.bytes[at + DIR] = r.u8(DIR);
   if (attributes.has(KMADDRESS)) writer.copy(KMADDRESS, attributes.payload(KMADDRESS).subarray(0, 40));
-  if (attributes.has(A.ENCAP)) writer.copy(A.ENCAP, attributes.payload(A.ENCAP).subarray(0, 24));
+  if (attributes.has(A.ENCAP)) writer.copy(A.ENCAP, attributes.payload(A.ENCAP).subarray(0, ENCAP_SIZE));
   writePolicyType(ns, policyType(r));
   for (const { bytes } of moves) {
     const place = writer.attribute(MIGRATE, M.SIZE);

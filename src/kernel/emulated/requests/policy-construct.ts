@@ -160,6 +160,8 @@ export function constructPolicy(r: Request, index: number, base = 0): Policy {
     markMask,
     ifId,
     key: policyKey(info.subarray(0, Sel.SIZE), dir, type, mark, markMask, ifId),
+    born: 0,
+    place: 0,
     newer: undefined,
     older: undefined,
     timer: undefined,

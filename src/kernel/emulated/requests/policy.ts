@@ -25,7 +25,7 @@ export function newPolicy(r: Request): number {
   if (old !== undefined && r.type === XfrmMsg.NEWPOLICY) return Errno.EEXIST;
   const policy = constructPolicy(r, old?.index ?? newIndex(ns, dir, r.u32(Pol.INDEX)));
   if (old !== undefined) deletePolicy(ns, old);
-  ns.spd.insert(policy);
+  ns.spd.insert(policy, old);
   startPolicyTimer(ns, policy);
   if (old === undefined && ns.spd.isCrowded(dir)) ns.growPolicyTables();
   ns.host.writer.reset();

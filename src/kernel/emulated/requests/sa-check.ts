@@ -202,23 +202,33 @@ function wordOf(r: Request, type: number, word: number): number {
   return at < 0 ? 0 : r.u32(at - r.body + 4 * word);
 }
 
-/** The rules of a direction (6.10) for REPLAY_ESN_VAL: an SA that only sends has no window, one that only receives no outbound number. */
+/** What an SA that only sends has for REPLAY_ESN_VAL (6.10): no window, and a number that another can follow. */
+function checkOutputEsn(r: Request, esn: (word: number) => number, is64: boolean): number {
+  const refuse = (what: string): number => r.fail(Errno.EINVAL, `Replay ${what} for output SA`);
+  if (esn(5) !== 0) return refuse('window should be 0');
+  if (esn(2) !== 0 || esn(4) !== 0) return refuse('seq and seq_hi should be 0');
+  if (!is64 && esn(3) !== 0) return refuse('oseq_hi should be 0 in non-ESN mode');
+  if (!is64 && esn(1) === U32_MAX) return refuse('oseq should be less than 0xFFFFFFFF in non-ESN mode');
+  if (esn(1) === U32_MAX && esn(3) === U32_MAX) return refuse('oseq and oseq_hi should be less than 0xFFFFFFFF');
+  return esn(0) !== 0 ? refuse('bmp_len should 0') : 0;
+}
+
+/** One that only receives has no outbound number. */
+function checkInputEsn(r: Request, esn: (word: number) => number, is64: boolean): number {
+  const refuse = (what: string): number => r.fail(Errno.EINVAL, `Replay ${what} for input SA`);
+  if (esn(1) !== 0 || esn(3) !== 0) return refuse('oseq and oseq_hi should be 0');
+  if (!is64 && esn(4) !== 0) return refuse('seq_hi should be 0 in non-ESN mode');
+  if (!is64 && esn(2) === U32_MAX) return refuse('seq should be less than 0xFFFFFFFF in non-ESN mode');
+  if (esn(2) === U32_MAX && esn(4) === U32_MAX) return refuse('seq and seq_hi should be less than 0xFFFFFFFF');
+  return 0;
+}
+
 function checkEsnDirection(r: Request): number {
   const dir = r.attributes.u8(A.SA_DIR);
-  const esn = (word: number): number => wordOf(r, A.REPLAY_ESN_VAL, word);
-  if (dir === OUT) {
-    if (esn(5) !== 0) return r.fail(Errno.EINVAL, 'Replay window should be 0 for output SA');
-    if (esn(2) !== 0 || esn(4) !== 0) return r.fail(Errno.EINVAL, 'Replay seq and seq_hi should be 0 for output SA');
-    if (esn(0) !== 0) return r.fail(Errno.EINVAL, 'Replay bmp_len should 0 for output SA');
-  }
   const is64 = (r.u8(InfoByte.FLAGS) & SaFlag.ESN) !== 0;
-  if (dir === IN && !is64 && esn(4) !== 0) {
-    return r.fail(Errno.EINVAL, 'Replay seq_hi should be 0 in non-ESN mode for input SA');
-  }
-  if (dir === IN && (esn(1) !== 0 || esn(3) !== 0)) {
-    return r.fail(Errno.EINVAL, 'Replay oseq and oseq_hi should be 0 for input SA');
-  }
-  return 0;
+  const esn = (word: number): number => wordOf(r, A.REPLAY_ESN_VAL, word);
+  if (dir === OUT) return checkOutputEsn(r, esn, is64);
+  return dir === IN ? checkInputEsn(r, esn, is64) : 0;
 }
 
 /** The other rules of a direction. */
@@ -256,15 +266,5 @@ function checkDirection(r: Request): number {
     }
   }
   if (dir === 0 && attributes.has(A.SA_PCPU)) return r.fail(Errno.EINVAL, 'SA_PCPU only supported with SA_DIR');
-  return checkNotExhausted(r, dir);
-}
-
-/** A number that cannot be followed by another is of no use to an SA of this direction. */
-function checkNotExhausted(r: Request, dir: number): number {
-  const esn = (word: number): number => wordOf(r, A.REPLAY_ESN_VAL, word);
-  const is64 = (r.u8(InfoByte.FLAGS) & SaFlag.ESN) !== 0;
-  const exhausted = (low: number, high: number): boolean => esn(low) === U32_MAX && (!is64 || esn(high) === U32_MAX);
-  if (dir === OUT && (exhausted(1, 3) || wordOf(r, A.REPLAY_VAL, 0) === U32_MAX)) return r.fail(Errno.EINVAL);
-  if (dir === IN && (exhausted(2, 4) || wordOf(r, A.REPLAY_VAL, 1) === U32_MAX)) return r.fail(Errno.EINVAL);
   return 0;
 }

@@ -8,7 +8,7 @@ import { A } from './sa-check.ts';
 const little = hostLittleEndian;
 
 /** Encoded attributes without those of `types`. */
-function without(attributes: Uint8Array, types: readonly number[]): Uint8Array {
+export function without(attributes: Uint8Array, types: readonly number[]): Uint8Array {
   const view = new DataView(attributes.buffer, attributes.byteOffset, attributes.byteLength);
   const kept: Uint8Array[] = [];
   for (let o = 0; o + 4 <= attributes.length; ) {

@@ -127,8 +127,10 @@ function update(r: Request, slot: number): number {
   const { sad } = ns;
   const old = locate(ns, slot);
   if (old === NO_SLOT) return Errno.ESRCH;
-  if (sad.dir(old) !== sad.dir(slot)) return Errno.ESRCH;
-  if (sad.state(old) === SaState.ACQ) {
+  const isLarval = sad.state(old) === SaState.ACQ;
+  // A larval SA that was given a direction can become one without.
+  if (sad.dir(old) !== sad.dir(slot) && !(isLarval && sad.dir(slot) === 0)) return Errno.ESRCH;
+  if (isLarval) {
     insertSa(ns, slot);
     deleteSa(ns, old);
     return 0;
