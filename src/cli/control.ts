@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
-import { type ControlRequest, callControl, readConfig, type Status } from '../node/index.ts';
+import { type ControlRequest, callControl, type DryRun, readConfig, type Status } from '../node/index.ts';
 import type { JsonObject } from '../xfrm/index.ts';
+import { dryRunText } from './dry-run-text.ts';
 import { paint, print, printJson } from './output.ts';
 
 /** The commands that talk to a running daemon. */
@@ -10,6 +11,7 @@ interface Options {
   readonly json?: boolean;
   readonly force?: boolean;
   readonly sas?: boolean;
+  readonly dryRun?: boolean;
 }
 
 export function register(program: Command): void {
@@ -24,6 +26,7 @@ export function register(program: Command): void {
 
   command(program, 'promote', 'make this node the active one')
     .option('--force', 'take over although the active is there, or although this standby is not complete')
+    .option('--dry-run', 'change nothing: print what a takeover now would do to each SA, and what stands against it')
     .addHelpText(
       'after',
       `
@@ -31,12 +34,30 @@ With the active connected this is a planned switchover: it gives up its addresse
 hands over exact counters. With the active gone it is a takeover: outbound numbers skip what it may have used, inbound windows
 start as configured. Make sure that the old active is dead or fenced: nothing here can do that for you.
 
-Example:
+Examples:
+  $ xfrmsync promote --dry-run -c /etc/xfrmsync/xfrmsync.toml
   $ xfrmsync promote -c /etc/xfrmsync/xfrmsync.toml`,
     )
-    .action(async (options: Options) =>
-      show(options, await call(options, { command: 'promote', force: options.force === true })),
-    );
+    .action(async (options: Options) => {
+      const force = options.force === true;
+      if (!options.dryRun) return show(options, await call(options, { command: 'promote', force }));
+      const result = (await call(options, { command: 'dryRun', force })) as DryRun;
+      if (options.json) await printJson(result as unknown as JsonObject);
+      else await print(dryRunText(result));
+    });
+
+  command(program, 'switchover', 'make the standby the active one while both nodes are there, or do nothing')
+    .addHelpText(
+      'after',
+      `
+On the standby this is what promote does while the active is connected, on the active it is demote. It is refused if the other node is
+not there: it never becomes a takeover.
+
+Examples:
+  $ xfrmsync switchover -c /etc/xfrmsync/xfrmsync.toml
+  $ xfrmsync promote --dry-run -c /etc/xfrmsync/xfrmsync.toml   # what stands against it`,
+    )
+    .action(async (options: Options) => show(options, await call(options, { command: 'switchover' })));
 
   command(program, 'demote', 'hand over to the standby in a planned switchover')
     .option('--force', 'stop being active even if no standby is connected')
@@ -75,7 +96,8 @@ const CHANGE_MS = 60_000;
 
 async function call({ config: path }: Options, request: ControlRequest): Promise<object> {
   const { node, takeover, hooks } = await readConfig(path);
-  if (request.command !== 'promote' && request.command !== 'demote') return callControl(node.control, request);
+  if (request.command === 'dryRun') return callControl(node.control, request, CHANGE_MS);
+  if (!['promote', 'demote', 'switchover'].includes(request.command)) return callControl(node.control, request);
   return callControl(node.control, request, takeover.handover_timeout_ms + 2 * hooks.timeout_ms + CHANGE_MS);
 }
 
@@ -99,6 +121,9 @@ function statusText(status: Status): string {
     ...(unseenMs === null ? [] : [`  unseen    ${unseenMs} ms of the active's progress`]),
     `  exposure  ${exposureText(exposure)}`,
     `  quiet     ${quiet} SAs are known to be silent`,
+    ...(status.clockOffsetMs === null
+      ? []
+      : [`  clock     ${peer.name}'s is ${offsetText(status.clockOffsetMs, status.clockUncertaintyMs ?? 0)}`]),
     `  counts    ${pairs(counts)}`,
   ];
   if (status.gateway !== undefined) lines.push(`  packets   ${pairs(status.gateway)}`);
@@ -122,6 +147,11 @@ function exposureText(exposure: Status['exposure']): string {
 
 const within = (ms: number | null): string =>
   ms === 0 ? '' : ms === null ? ', without a bound in time' : ` in ${ms} ms`;
+
+function offsetText(ms: number, uncertaintyMs: number): string {
+  const text = `${Math.abs(ms)} ms ${ms < 0 ? 'behind' : 'ahead'}, give or take ${uncertaintyMs} ms`;
+  return Math.abs(ms) > 1000 ? paint('alarm', text) : text;
+}
 
 const pairs = (counts: Readonly<Record<string, number>>): string =>
   Object.entries(counts)

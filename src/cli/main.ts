@@ -17,6 +17,7 @@ const groups: Readonly<Record<string, Group>> = {
   demo: () => import('./demo.ts'),
   status: control,
   promote: control,
+  switchover: control,
   demote: control,
   dismiss: control,
   resync: control,

@@ -36,6 +36,7 @@ const types = [
   'granted',
   'resign',
   'proven',
+  'used',
 ] as const satisfies FrameBody['type'][];
 
 const HIGH_HALVES = 1;
@@ -82,16 +83,23 @@ function writePayload(w: ByteWriter, frame: Frame): void {
       break;
     case 'grants':
       w.u32(frame.id);
-      w.varint(frame.entries.length);
-      for (const { handle, upTo } of frame.entries) {
-        w.varint(handle);
-        w.varint(upTo);
-      }
+      writeNumbers(w, frame.entries);
+      break;
+    case 'used':
+      w.u8(frame.last ? 1 : 0);
+      writeNumbers(w, frame.entries);
       break;
     case 'granted':
       w.u32(frame.id);
       break;
     case 'ping':
+      w.f64(frame.timeMs);
+      w.f64(frame.timeOfDayMs);
+      if (frame.echo) {
+        w.f64(frame.echo.timeMs);
+        w.f64(frame.echo.heldMs);
+      }
+      break;
     case 'pong':
     case 'proven':
       w.f64(frame.timeMs);
@@ -100,6 +108,14 @@ function writePayload(w: ByteWriter, frame: Frame): void {
     case 'bye':
       w.text(frame.reason.slice(0, REASON_MAX));
       break;
+  }
+}
+
+function writeNumbers(w: ByteWriter, entries: readonly GrantEntry[]): void {
+  w.varint(entries.length);
+  for (const { handle, upTo } of entries) {
+    w.varint(handle);
+    w.varint(upTo);
   }
 }
 
@@ -165,14 +181,19 @@ function readPayload(r: ByteReader, type: FrameBody['type']): FrameBody {
     }
     case 'grants': {
       const id = r.u32();
-      const count = r.varint();
-      const entries: GrantEntry[] = [];
-      for (let i = 0; i < count; i++) entries.push({ handle: r.varint(), upTo: r.varint() });
-      return { type, id, entries };
+      return { type, id, entries: readNumbers(r) };
     }
     case 'granted':
       return { type, id: r.u32() };
-    case 'ping':
+    case 'used': {
+      const last = r.u8();
+      if (last > 1) throw new LinkError('ERR_FRAME', 'a used frame that is neither the last nor not');
+      return { type, last: last === 1, entries: readNumbers(r) };
+    }
+    case 'ping': {
+      const times = { type, timeMs: r.f64(), timeOfDayMs: r.f64() };
+      return r.left === 0 ? times : { ...times, echo: { timeMs: r.f64(), heldMs: r.f64() } };
+    }
     case 'pong':
     case 'proven':
       return { type, timeMs: r.f64() };
@@ -182,6 +203,13 @@ function readPayload(r: ByteReader, type: FrameBody['type']): FrameBody {
     default:
       return { type };
   }
+}
+
+function readNumbers(r: ByteReader): GrantEntry[] {
+  const count = r.varint();
+  const entries: GrantEntry[] = [];
+  for (let i = 0; i < count; i++) entries.push({ handle: r.varint(), upTo: r.varint() });
+  return entries;
 }
 
 function readEntry(r: ByteReader): CountersEntry {

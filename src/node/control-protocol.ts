@@ -7,6 +7,8 @@ export const CONTROL_LINE_MAX = 64 * 1024;
 export const controlRequest = z.discriminatedUnion('command', [
   z.strictObject({ command: z.literal('status'), sas: z.boolean().default(false) }),
   z.strictObject({ command: z.literal('promote'), force: z.boolean().default(false) }),
+  z.strictObject({ command: z.literal('dryRun'), force: z.boolean().default(false) }),
+  z.strictObject({ command: z.literal('switchover') }),
   z.strictObject({ command: z.literal('demote'), force: z.boolean().default(false) }),
   z.strictObject({ command: z.literal('resync') }),
   z.strictObject({ command: z.literal('dismiss') }),

@@ -1,4 +1,5 @@
 /** The daemon: configuration, life, wiring of the rooms, control socket. */
+export type { DryRun } from '../replica/index.ts';
 export { ConfigError, checkHooks, readConfig, readGatewayConfig } from './config.ts';
 export { callControl } from './control-client.ts';
 export type { ControlRequest } from './control-protocol.ts';

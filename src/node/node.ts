@@ -11,6 +11,7 @@ import {
   type CountersRead,
   type Effect,
   joined,
+  type Reading,
   Replica,
   type ReplicaSettings,
   type TakeoverReport,
@@ -254,11 +255,12 @@ class Node implements RunningNode {
 
   #tick(): void {
     const nowMs = performance.now();
+    this.#replica.setTimeOfDay(Date.now() - nowMs);
     const { timeout_ms } = this.#config.link;
     if (this.#link.connected && !this.#paused && nowMs - this.#heardMs > timeout_ms)
       this.#link.disconnect(`nothing came for ${timeout_ms} ms`);
     // While a long work is under way (a reading of many SAs), effects wait; the other node must hear something all the same.
-    if (this.#pumping) this.#link.send({ type: 'ping', timeMs: nowMs, term: this.#replica.state.term });
+    if (this.#pumping) this.#link.send(this.#replica.ping(nowMs));
     else this.#input(() => this.#replica.tick(nowMs));
   }
 
@@ -291,11 +293,16 @@ class Node implements RunningNode {
         };
         return { ok: true, result: statusOf(this.#replica.state, about) };
       }
+      case 'dryRun': {
+        // Beside what is under way: looking must not hold up a promotion.
+        const reading = await this.#readKernel();
+        return { ok: true, result: this.#replica.dryRun(reading, performance.now(), request) };
+      }
       case 'resync':
         this.#input(() => this.#replica.resync());
         return { ok: true, result: { role: this.#replica.state.role } };
       default: {
-        if (this.#operator) return { ok: false, reason: 'another promote, demote or dismiss is under way' };
+        if (this.#operator) return { ok: false, reason: 'another promote, demote, switchover or dismiss is under way' };
         const { command } = request;
         const force = 'force' in request && request.force;
         const result = await new Promise<object>((resolve, reject) => {
@@ -307,6 +314,7 @@ class Node implements RunningNode {
           this.#input(() => {
             if (command === 'promote') this.#replica.promote(nowMs, { force });
             else if (command === 'demote') this.#replica.demote({ force });
+            else if (command === 'switchover') this.#replica.switchover(nowMs);
             else this.#replica.dismiss();
           });
         });
@@ -444,9 +452,13 @@ class Node implements RunningNode {
   }
 
   async #read({ purpose }: Extract<Effect, { type: 'read' }>): Promise<void> {
+    this.#replica.onRead(purpose, await this.#readKernel(), performance.now());
+  }
+
+  async #readKernel(): Promise<Reading> {
     const sas = await this.#client.dumpSas();
     const policies = this.#config.replicate.policies ? await this.#client.dumpPolicies() : [];
-    this.#replica.onRead(purpose, { sas, policies }, performance.now());
+    return { sas, policies };
   }
 
   async #readThresholds(handles: readonly number[]): Promise<void> {

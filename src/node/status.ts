@@ -32,6 +32,9 @@ export interface Status {
   readonly exposure: ExposureStatus | null;
   /** SAs that are known to be silent. */
   readonly quiet: number;
+  /** The other node's time of day less this node's, and how far off that can be; null: not measured yet. */
+  readonly clockOffsetMs: number | null;
+  readonly clockUncertaintyMs: number | null;
   readonly counts: State['counts'];
   /** What became of the packets of the user-space gateway, by verdict; absent where the kernel forwards. */
   readonly gateway?: GatewayCounts;
@@ -69,6 +72,8 @@ interface SaStatus {
   readonly installed: boolean;
 }
 
+const tenth = (ms: number): number => Math.round(ms * 10) / 10;
+
 export function statusOf(
   state: State,
   about: {
@@ -79,7 +84,7 @@ export function statusOf(
     readonly gateway?: GatewayCounts | undefined;
   },
 ): Status {
-  const { settings, role, term, phase, complete, peer, provenMs, counts } = state;
+  const { settings, role, term, phase, complete, peer, provenMs, clock, counts } = state;
   const records = [...state.sas];
   const exposure = exposureOf(state, about.nowMs);
   const listed = (record: SaRecord): SaStatus => {
@@ -123,6 +128,8 @@ export function statusOf(
     unseenMs: role === 'standby' && provenMs !== undefined ? Math.round(about.nowMs - provenMs) : null,
     exposure: exposure === undefined ? null : exposureStatus(exposure),
     quiet: records.filter((r) => r.quiet).length,
+    clockOffsetMs: clock.offset === undefined ? null : tenth(clock.offset.ms),
+    clockUncertaintyMs: clock.offset === undefined ? null : tenth(clock.offset.uncertaintyMs),
     counts,
     ...(about.gateway === undefined ? {} : { gateway: about.gateway }),
     ...(about.sas ? { list: records.map(listed) } : {}),

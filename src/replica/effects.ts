@@ -26,7 +26,7 @@ export interface Write {
 }
 
 /** What a full reading of the kernel is for. */
-export type ReadPurpose = 'start' | 'resync' | 'reconcile' | 'takeover' | 'drain' | 'final';
+export type ReadPurpose = 'start' | 'resync' | 'reconcile' | 'takeover' | 'drain' | 'final' | 'used' | 'overlap';
 
 export interface Reading {
   readonly sas: readonly Sa[];

@@ -46,8 +46,18 @@ export type FrameBody =
   | { readonly type: 'granted'; readonly id: number }
   /** Standby to active: it ends, and will not take over. */
   | { readonly type: 'resign' }
-  /** Standby to active; `time` is the sender's clock and comes back in the pong. */
-  | { readonly type: 'ping'; readonly timeMs: number }
+  /** Old active, a standby now, to the new one: the last outbound number that it has used of each SA, in one frame or more. */
+  | { readonly type: 'used'; readonly last: boolean; readonly entries: readonly GrantEntry[] }
+  /**
+   * `timeMs` is the sender's clock and comes back in the active's pong. `timeOfDayMs`: since the epoch, 0 if it is not known. `echo`: the
+   * time in the receiver's last ping, and for how long the sender has had it.
+   */
+  | {
+      readonly type: 'ping';
+      readonly timeMs: number;
+      readonly timeOfDayMs: number;
+      readonly echo?: { readonly timeMs: number; readonly heldMs: number };
+    }
   /** All that the active's kernel had said when it got the ping has been sent before this. */
   | { readonly type: 'pong'; readonly timeMs: number }
   /** Standby to active: all that was sent before this pong has arrived. */

@@ -1,4 +1,5 @@
 import { type Sa, saIdOf } from '../client/index.ts';
+import { ownTimes, pingOf } from './clock.ts';
 import type { Reading, Write } from './effects.ts';
 import type { CountersEntry, Frame } from './frames.ts';
 import {
@@ -17,6 +18,7 @@ import { newRate, noteRate } from './rate.ts';
 import { type Counters, countersOf, isBehind, newRecordState, type SaRecord, takeHigher } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
 import { type State, write } from './state.ts';
+import { tellUsed } from './used.ts';
 
 /** The standby's mirror of the active's account, and of it in this node's kernel, where it cannot send. */
 
@@ -68,7 +70,8 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
       s.stalePolicies = undefined;
       s.earlyGrants.clear();
       s.complete = true;
-      s.send({ type: 'ping', timeMs: nowMs });
+      tellUsed(s);
+      s.send(pingOf(s, nowMs));
       s.read('reconcile');
       s.log('info', 'this standby is complete', { sas: s.sas.size, policies: s.policies.size });
       break;
@@ -101,11 +104,12 @@ function takeIn(s: State, { handle, sa, thresholds }: Frame & { readonly type: '
     handle,
     id: saIdOf(sa),
     sa,
-    counters: countersOf(sa),
+    counters: ownTimes(s, countersOf(sa)),
     thresholds,
     rate: newRate(Number(sa.body.curlft.packets), nowMs),
     installed: false,
     ...newRecordState(),
+    timesTold: true,
   };
   s.sas.add(record);
   if (immediate) s.write(installing(s, record));
@@ -115,16 +119,18 @@ function takeInCounters(s: State, { handle, counters, quiet }: CountersEntry, no
   const record = s.sas.byHandle(handle);
   if (record === undefined) return;
   s.counts.updatesReceived++;
-  const behind = s.rules.monotonic && isBehind(counters, record.counters);
+  const own = ownTimes(s, counters);
+  record.timesTold = true;
+  const behind = s.rules.monotonic && isBehind(own, record.counters);
   record.quiet = quiet === true && counters.bitmap !== undefined && !behind;
   if (behind) {
     // What waited to be sent can be overtaken by a newer account (S3).
-    takeHigher(record, counters, true);
+    takeHigher(record, own, true);
   } else {
     // An earlier bitmap says nothing of a window that has moved.
     const { seq, seqHi } = record.counters;
     const kept = seq === counters.seq && seqHi === counters.seqHi ? record.counters.bitmap : undefined;
-    Object.assign(record.counters, counters, { bitmap: counters.bitmap ?? kept });
+    Object.assign(record.counters, own, { bitmap: counters.bitmap ?? kept });
   }
   noteRate(record.rate, counters.packets, nowMs, untold);
   s.touch(record);
@@ -144,6 +150,9 @@ export function reconcile(s: State, reading: Reading): void {
     const immediate = s.settings.install === 'immediate';
     if (record === undefined) {
       if (selectsSa(s.settings.selection, sa)) writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
+    } else if (!record.installed && !canBeParked(record.sa)) {
+      // Left open by a takeover that this daemon's last life did not finish: it could send.
+      writes.push(write('delete', 0, deleteSa(record)));
     } else if (!sameSa(sa, record.sa)) {
       if (!immediate) writes.push(write('delete', 0, deleteSa(record)));
       else if (record.installed) s.write([write('delete', record.handle, deleteSa(record)), ...installing(s, record)]);
@@ -158,7 +167,7 @@ export function reconcile(s: State, reading: Reading): void {
       writes.push(write('policyDelete', 0, deletePolicy(policy)));
     }
   }
-  if (writes.length > 0) s.log('info', `removed ${writes.length} SAs and policies that the active does not have`);
+  if (writes.length > 0) s.log('info', `removed ${writes.length} SAs and policies that do not belong on this standby`);
   s.write(writes);
 }
 

@@ -39,8 +39,9 @@ export interface PlanSettings {
 
 export interface Position {
   readonly counters: Counters;
-  /** How far the outbound number moved up. */
+  /** How far the outbound number moved up, and what that follows. */
   readonly skip: number;
+  readonly skipBy: 'grant' | 'estimate' | 'handover' | 'none';
   /** How far the inbound window moved up, closed. */
   readonly closed: number;
   /** The sequence numbers are nearly used up: the SA stays unable to send, and its key manager must re-key. */
@@ -128,6 +129,7 @@ export function takeoverPosition(
       ? 0
       : Math.max(record.thresholds.packets, SKIP_FACTOR * unseen(record, atLineRate, unseenMs));
   const skip = direction === 'in' ? 0 : Math.max(toGrant, estimated);
+  const skipBy = skip === 0 ? 'none' : toGrant >= estimated ? 'grant' : 'estimate';
   // Whatever the counters look like: an inbound SA that was fresh at an earlier switchover looks like an outbound one.
   const closes =
     rules.strict && record.sa.attributes.saDir !== SaDir.OUT && inbound === 'strict' && replayWindowOf(record.sa) > 0;
@@ -135,15 +137,23 @@ export function takeoverPosition(
   const closed = closes ? accepted : 0;
   const asSeen = record.quiet && accepted === 0;
   const unseenPackets = asSeen ? 0 : unseen(record, (ms) => packetsWithinAt(record.rate, ms, provenMs), unseenMs);
-  return moved(record, Math.min(skip, JUMP_MAX), Math.min(closed, JUMP_MAX), closes && !asSeen, unseenPackets);
+  const shut = closes && !asSeen;
+  return { ...moved(record, Math.min(skip, JUMP_MAX), Math.min(closed, JUMP_MAX), shut, unseenPackets), skipBy };
 }
 
 /** The position after a planned switchover: everything was seen, the window goes over as it is. */
 export function switchoverPosition(record: SaRecord): Position {
-  return moved(record, directionOf(record) === 'in' ? 0 : 1, 0, false, 0);
+  const skip = directionOf(record) === 'in' ? 0 : 1;
+  return { ...moved(record, skip, 0, false, 0), skipBy: skip === 0 ? 'none' : 'handover' };
 }
 
-function moved(record: SaRecord, skip: number, closed: number, shut: boolean, unseenPackets: number): Position {
+function moved(
+  record: SaRecord,
+  skip: number,
+  closed: number,
+  shut: boolean,
+  unseenPackets: number,
+): Omit<Position, 'skipBy'> {
   const { sa, counters } = record;
   const is64 = sa.attributes.replayEsnVal !== undefined && (sa.body.flags & ESN) !== 0;
   const out = add(counters.oseq, counters.oseqHi, skip, is64);
@@ -168,6 +178,23 @@ function moved(record: SaRecord, skip: number, closed: number, shut: boolean, un
       useTime: counters.useTime,
     },
   };
+}
+
+/** By then a number that was just read is written: what an SA sends meanwhile is passed over too. */
+const LEAP_MS = 1_000;
+
+/** The number of an SA that goes on above one that another node has used, though it sends while that is written. */
+export function leapAbove(
+  { sa, counters, thresholds }: SaRecord,
+  { rateMaxPps }: PlanSettings,
+  above: number,
+): Pick<Counters, 'oseq' | 'oseqHi'> {
+  const is64 = sa.attributes.replayEsnVal !== undefined && (sa.body.flags & ESN) !== 0;
+  const from = Math.max(above, numberOf(counters));
+  const by = Math.max(thresholds.packets, Math.ceil((SKIP_FACTOR * rateMaxPps * LEAP_MS) / 1000));
+  const { low, high } = add(from % TWO_32, Math.floor(from / TWO_32), Math.min(by, JUMP_MAX), is64);
+  const last = !is64 || high === TWO_32 - 1;
+  return { oseq: last && low > TWO_32 - 1 - MARGIN ? TWO_32 - 1 : low, oseqHi: high };
 }
 
 const ESN = 128;

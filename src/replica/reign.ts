@@ -2,10 +2,11 @@ import { streamSnapshot } from './account.ts';
 import { restoreThresholds } from './adapt.ts';
 import type { Hello } from './frames.ts';
 import { unbind } from './grants.ts';
-import { setCounters } from './install.ts';
+import { setCounters, setNumbers } from './install.ts';
 import { shut } from './plan.ts';
 import { type State, write } from './state.ts';
 import { forgetProof } from './told.ts';
+import { beginUsed } from './used.ts';
 
 /** Who reigns: what a node makes of the other one's role and term (S4). */
 
@@ -83,7 +84,9 @@ function abandonTakeover(s: State, reason: string): void {
 /** A newer term exists, or the operator wants it: shut every SA, give up the addresses. */
 export function stepDown(s: State, reason: string, term: number): void {
   s.log('warn', `no longer active: ${reason}`);
-  s.write([...s.sas].map((r) => write('counters', r.handle, setCounters(r, shut(r)))));
+  // Packet counts stay: they tell what slipped out.
+  s.write([...s.sas].map((r) => write('counters', r.handle, setNumbers(r, shut(r)))));
+  if (s.peer !== undefined) beginUsed(s);
   becomeStandby(s);
   s.keepsShut = true;
   s.term = term;

@@ -13,6 +13,9 @@ import {
   streamSnapshot,
 } from './account.ts';
 import { adapt, onAdapted, readThresholdsDue, restoreThresholds } from './adapt.ts';
+import { forgetPings, onPingTimes, pingOf } from './clock.ts';
+import { courseOf } from './course.ts';
+import { type DryRun, dryRun } from './dry-run.ts';
 import type { Durable, Effect, Reading, ReadPurpose, Write } from './effects.ts';
 import type { Frame } from './frames.ts';
 import { askForGrants, forgetAsked, onGranted, onSoftExpire, unbind, warnOfCeilings } from './grants.ts';
@@ -25,6 +28,7 @@ import { type ReplicaSettings, State } from './state.ts';
 import { onReadCounters, sweep } from './sweep.ts';
 import { becomeActive, beginTakeover, noTakeover, onOpened, onTermStored, open } from './takeover.ts';
 import { notePong, onProven } from './told.ts';
+import { onOverlapRead, onUsed, onUsedRead } from './used.ts';
 
 const EEXIST = 17;
 const ESRCH = 3;
@@ -149,6 +153,12 @@ export class Replica {
       case 'final':
         handOver(s, reading, nowMs);
         break;
+      case 'used':
+        onUsedRead(s, reading);
+        break;
+      case 'overlap':
+        onOverlapRead(s, reading, nowMs);
+        break;
     }
     s.readDone();
   }
@@ -204,6 +214,7 @@ export class Replica {
   // --- the other node ---------------------------------------------------------------------------------------------------
 
   onConnected(): void {
+    forgetPings(this.state);
     this.state.sendHello();
   }
 
@@ -214,6 +225,7 @@ export class Replica {
     s.resigned = false;
     s.rounds.watched = undefined;
     forgetAsked(s);
+    forgetPings(s);
     // Whoever must be available does not wait for a standby that is not there.
     if (s.role === 'active' && s.settings.grants.mode === 'available') unbind(s);
     // What it had named of a new account stays beside what was known before.
@@ -244,6 +256,7 @@ export class Replica {
     switch (frame.type) {
       case 'ping':
         s.pingedMs = nowMs;
+        onPingTimes(s, frame, nowMs);
         if (s.role === 'active') s.emit({ type: 'pong', timeMs: frame.timeMs });
         break;
       case 'proven':
@@ -258,6 +271,9 @@ export class Replica {
         break;
       case 'resign':
         if (s.role === 'active') unbind(s);
+        break;
+      case 'used':
+        if (s.role === 'active') onUsed(s, frame);
         break;
       case 'handoverRequest':
         onHandoverRequest(s);
@@ -294,6 +310,16 @@ export class Replica {
     s.dirty = [];
   }
 
+  /** The time of day when the clock of all inputs was at 0, whenever somebody looks: it may be set. Without it clocks are not compared. */
+  setTimeOfDay(epochMs: number): void {
+    this.state.clock.epochMs = epochMs;
+  }
+
+  /** A sign of life beside the effects. */
+  ping(nowMs: number): Frame {
+    return { ...pingOf(this.state, nowMs), term: this.state.term };
+  }
+
   /** The event socket has been read to its end: everything up to now is said. Not while the account may lack something. */
   answerPing(timeMs: number): void {
     const s = this.state;
@@ -311,7 +337,7 @@ export class Replica {
   /** From time to time; either node hears the other one at least so often. A standby asks the active how far its account goes. */
   tick(nowMs: number): void {
     const s = this.state;
-    if (s.peer !== undefined) s.send({ type: 'ping', timeMs: nowMs });
+    if (s.peer !== undefined) s.send(pingOf(s, nowMs));
     if (s.role === 'active' && s.phase === 'steady') {
       if (nowMs >= s.claimByMs) claim(s);
       readThresholdsDue(s);
@@ -326,22 +352,34 @@ export class Replica {
   /** Makes this node active: planned if the active is there, a takeover if not. `force` takes over from an active that is there. */
   promote(nowMs: number, { force }: { readonly force: boolean }): void {
     const s = this.state;
-    if (s.phase !== 'steady') s.refuse(`this node is busy (${s.phase}); try again in a moment`);
-    else if (s.role === 'active') s.emit({ type: 'promoted', report: noTakeover(s) });
-    else if (!s.complete && !force && s.rules.complete) {
-      s.refuse(
-        'this standby is not complete: it would take over only a part of the SAs; use --force if that is better than none',
-      );
-    } else if (s.resigned && !force) {
-      s.refuse('this node has just handed over; the other one is taking over');
-    } else if (s.peer?.role === 'active' && s.staleSas !== undefined && !force) {
-      s.refuse('this standby is being brought up to date; try again in a moment');
-    } else if (s.peer?.role === 'active' && !force) {
+    const course = courseOf(s, force);
+    if (course.kind === 'refused') s.refuse(course.reason);
+    else if (course.kind === 'none') s.emit({ type: 'promoted', report: noTakeover(s) });
+    else if (course.kind === 'takeover') beginTakeover(s, 'takeover', nowMs);
+    else {
       s.phase = 'awaitingHandover';
       s.send({ type: 'handoverRequest' });
-    } else {
-      beginTakeover(s, 'takeover', nowMs);
     }
+  }
+
+  /** A planned switchover or nothing: the active hands over, whichever of the two nodes is told. Never a takeover. */
+  switchover(nowMs: number): void {
+    const s = this.state;
+    const { kind } = courseOf(s, false);
+    if (kind === 'takeover')
+      s.refuse(
+        s.peer === undefined
+          ? 'the other node is not connected, and a switchover needs both; if it is dead or fenced: xfrmsync promote'
+          : `${s.peer.node} is a standby too, nobody can hand over: xfrmsync promote takes over`,
+      );
+    else if (kind !== 'none') this.promote(nowMs, { force: false });
+    else if (s.peer === undefined) s.refuse('no standby is connected, and a switchover needs one: see xfrmsync status');
+    else this.demote({ force: false });
+  }
+
+  /** What `promote` would do now, with the kernel as `reading` has it. */
+  dryRun(reading: Reading, nowMs: number, { force }: { readonly force: boolean }): DryRun {
+    return dryRun(this.state, reading, nowMs, force);
   }
 
   /** Gives up being active: the standby takes over in a planned switchover. Without a standby only with `force`. */

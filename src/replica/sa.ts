@@ -60,6 +60,10 @@ export interface SaRecord {
   readonly told: Told;
   /** Active: its thresholds are set by this node. `theirs`: somebody has set them since, and is left alone. */
   tuning: Tuning | 'theirs' | undefined;
+  /** Standby: the times come from the other node's account; they are shifted if its clock turns out to be another (`clock.ts`). */
+  timesTold: boolean;
+  /** Active: where this SA began on this node, if it was taken over in this life of the daemon. */
+  began: Readonly<Counters> | undefined;
   /** Next record with the same SPI. */
   next: SaRecord | undefined;
 }
@@ -141,6 +145,8 @@ export const newRecordState = (): Pick<
   | 'probed'
   | 'told'
   | 'tuning'
+  | 'timesTold'
+  | 'began'
   | 'next'
 > => ({
   dirty: false,
@@ -154,6 +160,8 @@ export const newRecordState = (): Pick<
   probed: false,
   told: newTold(),
   tuning: undefined,
+  timesTold: false,
+  began: undefined,
   next: undefined,
 });
 

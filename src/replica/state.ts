@@ -1,5 +1,6 @@
 import { type Policy, type SaId, usersaId } from '../client/index.ts';
 import type { AdaptSettings } from './adapt.ts';
+import { newClock } from './clock.ts';
 import type { Effect, Purpose, ReadPurpose, TakeoverReport, Write } from './effects.ts';
 import type { FrameBody, Hello, Role } from './frames.ts';
 import type { GrantEntry, GrantSettings } from './grants.ts';
@@ -8,6 +9,7 @@ import { allRules, type Rules } from './rules.ts';
 import { type Counters, type SaRecord, SaTable } from './sa.ts';
 import type { Selection } from './select.ts';
 import { newRounds } from './told.ts';
+import type { Used } from './used.ts';
 
 export interface ReplicaSettings {
   readonly cluster: string;
@@ -86,6 +88,8 @@ export class State {
     resyncs: 0,
     staleFrames: 0,
     writesFailed: 0,
+    /** SAs of which two nodes have used the same numbers. */
+    overlaps: 0,
   };
 
   effects: Effect[] = [];
@@ -131,6 +135,12 @@ export class State {
   nextAsk = 1;
   /** Standby: grants of SAs that the account under way has not named yet. */
   readonly earlyGrants = new Map<number, number>();
+  /** How far the other node's time of day is from this node's. */
+  readonly clock = newClock();
+  /** Standby: what this node has used while it was active beside the other one, until that one has been told. */
+  used: Used | undefined;
+  /** Active: what the other node has told of that, until it is compared. */
+  readonly usedThere = new Map<SaRecord, number>();
   /** Limits of key managers that ceilings hide. */
   readonly keptLimits = new Map<string, bigint>();
   /** Active: said once while no standby is there that ceilings will be reached. */

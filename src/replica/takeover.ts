@@ -1,27 +1,22 @@
-import { saIdOf } from '../client/index.ts';
+import { type Sa, saIdOf } from '../client/index.ts';
 import { streamSnapshot } from './account.ts';
+import { nextTerm, unseenAt } from './course.ts';
 import type { Reading, TakeoverReport, Write } from './effects.ts';
 import { deleteSa, newSa, putPolicy, sameSa, setCounters } from './install.ts';
-import { JUMP_MAX, switchoverPosition, takeoverPosition } from './plan.ts';
+import { JUMP_MAX, type Knowledge, type Position, switchoverPosition, takeoverPosition } from './plan.ts';
 import { watch } from './quiet.ts';
 import { claim } from './reign.ts';
-import { countersOf, isParked, type SaRecord, takeHigher } from './sa.ts';
+import { type Counters, countersOf, isParked, type SaRecord, takeHigher } from './sa.ts';
 import { selectsSa } from './select.ts';
 import { type State, type Takeover, write } from './state.ts';
 
 /** A standby becomes the active: a new term on disk, then every SA at its new position, then the addresses. */
 
-/**
- * What is known by a node that has never had a whole account is of an earlier time, nobody can say of which: it is taken to be a day old.
- * Only `--force` comes here.
- */
-const UNKNOWN_MS = 86_400_000;
-
 export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): void {
-  const provenMs = s.complete || s.provenMs !== undefined ? (s.provenMs ?? 0) : nowMs - UNKNOWN_MS;
-  const unseenMs = kind === 'switchover' ? 0 : Math.max(0, nowMs - provenMs);
+  const unseenMs = kind === 'switchover' ? 0 : unseenAt(s, nowMs);
+  const provenMs = nowMs - unseenAt(s, nowMs);
   s.phase = 'takingOver';
-  const term = Math.max(s.term, s.peer?.term ?? 0) + 1;
+  const term = nextTerm(s);
   s.takeover = {
     kind,
     startedMs: nowMs,
@@ -46,6 +41,43 @@ export function onTermStored(s: State, { term }: Takeover): void {
   s.read('takeover');
 }
 
+/** An SA of the replica, its counters as the account and this kernel have them together, and where it goes on. */
+export interface Opening {
+  readonly record: SaRecord;
+  readonly counters: Counters;
+  readonly position: Position;
+  /** It is in this node's kernel. */
+  readonly isHere: boolean;
+}
+
+/**
+ * Where every SA goes on, and what this kernel has beside them: SAs from an account that this node's replica has no more, which cannot send,
+ * and which let in what may have been let in before (S2). Changes nothing.
+ */
+export function openings(
+  s: State,
+  reading: Reading,
+  how: Knowledge & Pick<Takeover, 'kind'>,
+): { readonly opened: Opening[]; readonly strangers: Sa[] } {
+  const strangers: Sa[] = [];
+  const here = new Map<SaRecord, Counters>();
+  for (const sa of reading.sas) {
+    const record = s.sas.find(saIdOf(sa));
+    if (record === undefined) {
+      if (selectsSa(s.settings.selection, sa) && isParked(sa, countersOf(sa))) strangers.push(sa);
+    } else if (sameSa(sa, record.sa)) here.set(record, countersOf(sa));
+  }
+  const opened = [...s.sas].map((record): Opening => {
+    const found = here.get(record);
+    const known = { ...record, counters: { ...record.counters } };
+    if (found !== undefined) takeHigher(known, found);
+    const position =
+      how.kind === 'switchover' ? switchoverPosition(known) : takeoverPosition(known, s.settings.plan, how, s.rules);
+    return { record, counters: known.counters, position, isHere: found !== undefined };
+  });
+  return { opened, strangers };
+}
+
 /** Writes every SA's new position: a counter write for those that are in the kernel, the whole SA for those that are not. */
 export function open(s: State, reading: Reading): void {
   const takeover = s.takeover;
@@ -54,33 +86,18 @@ export function open(s: State, reading: Reading): void {
   if (s.rules.generations) s.sas.forgetHandles();
   s.nextHandle = 1;
   for (const record of s.sas) s.sas.rename(record, s.nextHandle++);
-  const here = new Set<SaRecord>();
-  const writes: Write[] = [];
-  for (const sa of reading.sas) {
-    const record = s.sas.find(saIdOf(sa));
-    if (record === undefined) {
-      // From an account that this node's replica has no more: it cannot send, and what it lets in may have been let in before (S2).
-      if (selectsSa(s.settings.selection, sa) && isParked(sa, countersOf(sa)))
-        writes.push(write('delete', 0, deleteSa({ id: saIdOf(sa) })));
-      continue;
-    }
-    if (!sameSa(sa, record.sa)) continue;
-    here.add(record);
-    takeHigher(record, countersOf(sa));
-  }
+  const { opened, strangers } = openings(s, reading, takeover);
+  const writes = strangers.map((sa): Write => write('delete', 0, deleteSa({ id: saIdOf(sa) })));
   if (writes.length > 0)
     s.log(
       'warn',
       `${writes.length} SAs of which only an old copy was here are removed; their key manager must make new ones`,
     );
-  for (const record of s.sas) {
-    const position =
-      takeover.kind === 'switchover'
-        ? switchoverPosition(record)
-        : takeoverPosition(record, s.settings.plan, takeover, s.rules);
+  for (const { record, counters, position, isHere } of opened) {
+    Object.assign(record.counters, counters);
     takeover.positions.set(record.handle, position);
     record.installed = true;
-    const request = here.has(record) ? setCounters(record, position.counters) : newSa(record, position.counters);
+    const request = isHere ? setCounters(record, position.counters) : newSa(record, position.counters);
     writes.push(write('open', record.handle, request));
   }
   s.write([...writes, ...[...s.policies.values()].map((policy) => write('policy', 0, putPolicy(policy)))]);
@@ -116,12 +133,15 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
   for (const record of s.sas) {
     const position = positions.get(record.handle);
     if (position) Object.assign(record.counters, position.counters);
+    record.began = position?.counters;
+    record.timesTold = false;
     record.dirty = false;
     watch(s, record, nowMs);
     s.thresholdsDue.add(record);
   }
   s.dirty = [];
   s.takeover = undefined;
+  s.used = undefined;
   s.offered = false;
   s.role = 'active';
   s.phase = 'steady';

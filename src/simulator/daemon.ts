@@ -34,6 +34,8 @@ export interface Surroundings {
   readonly disk: Disk;
   readonly wire: Wire;
   readonly bootId: number;
+  /** The machine's time of day. */
+  readonly realtimeMs: () => number;
   readonly times: DaemonTimes;
   /** Starts the hook; `done` once it has ended. */
   runHook(name: 'claim' | 'release', done: (failure: string | undefined) => void): void;
@@ -259,7 +261,8 @@ export class Daemon implements WireEnd {
     this.#after(times.pingMs, () => this.#tick());
     if (wire.isConnected(this) && this.nowMs - this.#heardMs > times.timeoutMs)
       wire.disconnect(this, `nothing came for ${times.timeoutMs} ms`);
-    if (this.#pumping) this.#send({ type: 'ping', timeMs: this.nowMs, term: this.state.term });
+    this.replica.setTimeOfDay(this.#around.realtimeMs() - this.nowMs);
+    if (this.#pumping) this.#send(this.replica.ping(this.nowMs));
     else this.#input(() => this.replica.tick(this.nowMs));
   }
 

@@ -74,6 +74,7 @@ export class Gateway {
       kernel: this.kernel,
       disk: this.disk,
       bootId: this.bootId,
+      realtimeMs: () => this.clock.realtimeMs(),
       runHook: (name: 'claim' | 'release', done: (failure: string | undefined) => void) => this.#runHook(name, done),
       watch: this.#site.watch(this),
     };

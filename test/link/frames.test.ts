@@ -6,6 +6,8 @@ import { policy, sa } from '../../src/simulator/sas.ts';
 
 const u32 = fc.nat({ max: 0xffff_ffff });
 const large = fc.maxSafeNat();
+const time = fc.double({ noNaN: true, noDefaultInfinity: true });
+const numbers = fc.array(fc.record({ handle: large, upTo: large }), { maxLength: 20 });
 const text = fc.stringMatching(/^[A-Za-z0-9_.-]{1,63}$/);
 const counters: fc.Arbitrary<Counters> = fc
   .record({
@@ -46,10 +48,18 @@ const body = fc.oneof(
       { maxLength: 20 },
     ),
   }),
-  fc.record({
-    type: fc.constantFrom('ping' as const, 'pong' as const, 'proven' as const),
-    timeMs: fc.double({ noNaN: true, noDefaultInfinity: true }),
-  }),
+  fc.record({ type: fc.constantFrom('pong' as const, 'proven' as const), timeMs: time }),
+  fc.record(
+    {
+      type: fc.constant('ping' as const),
+      timeMs: time,
+      timeOfDayMs: time,
+      echo: fc.record({ timeMs: time, heldMs: time }),
+    },
+    { requiredKeys: ['type', 'timeMs', 'timeOfDayMs'] },
+  ),
+  fc.record({ type: fc.constant('grants' as const), id: u32, entries: numbers }),
+  fc.record({ type: fc.constant('used' as const), last: fc.boolean(), entries: numbers }),
   fc.record({
     type: fc.constantFrom('handoverRefused' as const, 'bye' as const),
     reason: fc.string({ maxLength: 200 }),
@@ -179,6 +189,9 @@ describe('bytes that are no frame', () => {
     ['a hello that is null', [0, 0, 0, 0, 1, ...Buffer.from('null')]],
     ['a hello that is no JSON', [0, 0, 0, 0, 1, ...Buffer.from('{')]],
     ['a time that is none', [8, 0, 0, 0, 1, 0x7f, 0xf8, 0, 0, 0, 0, 0, 0]],
+    ['a ping with half an echo', [8, 0, 0, 0, 1, ...new Array<number>(24).fill(0)]],
+    ['a used frame that is neither the last nor not', [19, 0, 0, 0, 1, 2, 0]],
+    ['a count of used numbers that is not there', [19, 0, 0, 0, 1, 1, 0xff, 0xff, 0xff, 0x7f]],
     ['nothing', []],
   ])('%s', (_, payload) => {
     expect(() => decodeFrame(Uint8Array.of(0, 0, 0, payload.length, ...payload))).toThrow(LinkError);

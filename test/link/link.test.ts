@@ -7,7 +7,7 @@ import { encodeFrame, LinkError, readIdentity } from '../../src/link/index.ts';
 import type { Frame } from '../../src/replica/index.ts';
 import { freePort, identities, Pair, raw } from './peers.ts';
 
-const ping = (timeMs: number): Frame => ({ type: 'ping', term: 1, timeMs });
+const ping = (timeMs: number): Frame => ({ type: 'ping', term: 1, timeMs, timeOfDayMs: 0 });
 const counters = (timeMs: number, entries: number): Frame => ({
   type: 'counters',
   term: timeMs,

@@ -8,6 +8,7 @@ import { EmulatedKernel, newInboundFacts, outputSa } from '../../src/kernel/emul
 import { findInbound } from '../../src/kernel/emulated/input.ts';
 import { NO_SLOT } from '../../src/kernel/emulated/sad.ts';
 import { makeIdentity } from '../../src/link/index.ts';
+import type { DryRun } from '../../src/node/index.ts';
 import { policy, sa } from '../../src/simulator/sas.ts';
 import { raw } from '../link/peers.ts';
 import { Cluster, TEST_TIMEOUT_MS } from './daemons.ts';
@@ -115,6 +116,15 @@ describe('two daemons', () => {
       await cluster.set(name, 'hooks', { claim: '../hook.sh', release: '../hook.sh' });
     const doors = await running(cluster);
     doors.transmit('a', 7);
+    await cluster.until('b', (s) => s.clockOffsetMs !== null);
+    // Two nodes on one machine.
+    const { clockOffsetMs, clockUncertaintyMs } = await cluster.status('b');
+    expect(Math.abs(clockOffsetMs ?? Number.NaN)).toBeLessThanOrEqual(clockUncertaintyMs ?? Number.NaN);
+    await cluster.when(async () => {
+      const plan = (await cluster.control('b', { command: 'dryRun' })) as DryRun;
+      return plan.course === 'switchover' && plan.sas.some(({ switchover }) => switchover?.oseq === 8);
+    });
+    expect(await cluster.status('b')).toMatchObject({ role: 'standby', term: 1, phase: 'steady' });
     expect(await cluster.control('b', { command: 'promote' })).toMatchObject({
       kind: 'switchover',
       term: 2,
@@ -123,7 +133,7 @@ describe('two daemons', () => {
     expect(doors.transmit('a', 1)).toEqual([]);
     expect(doors.transmit('b', 1)).toEqual([9]);
     await cluster.until('a', (s) => s.complete && s.term === 2);
-    expect(await cluster.control('b', { command: 'demote' })).toEqual({ role: 'standby', term: 2 });
+    expect(await cluster.control('b', { command: 'switchover' })).toEqual({ role: 'standby', term: 2 });
     await cluster.until('a', (s) => s.role === 'active' && s.term === 3);
     expect(doors.transmit('a', 1)).toEqual([11]);
     await cluster.when(() => readFileSync(journal, 'utf8').includes('a active 3'));

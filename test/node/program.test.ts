@@ -111,6 +111,14 @@ describeNative('the program, in a namespace for each node, with a cable between 
     await g.until('b', (s) => !s.peer.connected);
     await g.until('a', (s) => !s.peer.connected);
     expect(texts(daemons.b.stderr()).filter((text) => text === 'the link to a is down')).toHaveLength(1);
+    expectOneLine(await g.command('b', 'switchover'), /not connected, and a switchover needs both.*xfrmsync promote/);
+    const looked = await g.command('b', 'promote', '--dry-run', '--json');
+    expect(looked).toMatchObject({ code: 0, stderr: '' });
+    expect(JSON.parse(looked.stdout)).toMatchObject({ course: 'takeover', newTerm: 2, against: [], sas: [] });
+    expect((await g.command('b', 'promote', '--dry-run')).stdout).toMatch(
+      /^b: standby, term 1\. promote would be a takeover\n/,
+    );
+    expect((await g.command('a', 'promote', '--dry-run')).stdout).toContain('this node is active');
     const promoted = await g.command('b', 'promote', '--json');
     expect(promoted).toMatchObject({ code: 0, stderr: '' });
     expect(JSON.parse(promoted.stdout)).toMatchObject({ kind: 'takeover', role: 'active', term: 2 });
@@ -140,6 +148,8 @@ describeNative('the program, in a namespace for each node, with a cable between 
       unseenMs: expect.any(Number),
       exposure: { packets: 0, ms: 0, worst: null },
       quiet: 0,
+      clockOffsetMs: expect.any(Number),
+      clockUncertaintyMs: expect.any(Number),
       counts: expect.any(Object),
       list: [],
     });

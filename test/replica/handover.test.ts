@@ -6,8 +6,8 @@ import { recordOf, type TestNode, TIMER_MS, World } from './world.ts';
 const id = (spi: number) => saIdOf(sa(spi));
 const [OUT, IN] = [0x101, 0x102];
 
-function pair(): World {
-  const world = new World();
+function pair(mode: 'safe' | 'available' = 'available'): World {
+  const world = new World({ mode });
   world.a.kernel.add(sa(OUT));
   world.a.kernel.add(sa(IN));
   world.begin();
@@ -225,9 +225,19 @@ describe('cut or killed at any step of a switchover', () => {
   type Accident = 'cut' | 'kill a' | 'kill b' | 'power off a' | 'restart a' | 'restart b';
   const accidents: Accident[] = ['cut', 'kill a', 'kill b', 'power off a', 'restart a', 'restart b'];
 
+  const rows = [
+    ['available', 'promote'],
+    ['safe', 'demote'],
+    ['safe', 'switchover on b'],
+  ] as const;
+
   /** Runs a switchover with the accident after `steps` single steps; false if it was over before. */
-  function run(accident: Accident, steps: number): { world: World; happened: boolean; sent: bigint[] } {
-    const world = pair();
+  function run(
+    [mode, word]: (typeof rows)[number],
+    accident: Accident,
+    steps: number,
+  ): { world: World; happened: boolean; sent: bigint[] } {
+    const world = pair(mode);
     const { a, b } = world;
     const sent: bigint[] = [];
     const traffic = (): void => {
@@ -237,7 +247,9 @@ describe('cut or killed at any step of a switchover', () => {
         if (n !== undefined) sent.push(n);
       }
     };
-    b.replica.promote(world.nowMs, { force: false });
+    if (word === 'promote') b.replica.promote(world.nowMs, { force: false });
+    else if (word === 'demote') a.replica.demote({ force: false });
+    else b.replica.switchover(world.nowMs);
     let busy = true;
     for (let i = 0; i < steps && busy; i++) {
       busy = false;
@@ -272,12 +284,12 @@ describe('cut or killed at any step of a switchover', () => {
     return { world, happened, sent };
   }
 
-  for (const accident of accidents) {
-    it(accident, () => {
+  for (const [row, accident] of rows.flatMap((one) => accidents.map((accident) => [one, accident] as const))) {
+    it(`mode ${row.join(', ')}: ${accident}`, () => {
       let happened = true;
       let count = 0;
       for (let steps = 0; happened; steps++) {
-        const result = run(accident, steps);
+        const result = run(row, accident, steps);
         happened = result.happened;
         count++;
         const { world, sent } = result;

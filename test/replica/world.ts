@@ -39,10 +39,14 @@ export interface WorldOptions {
   readonly sweepMs?: number;
   /** Of the kernels. */
   readonly hz?: number;
+  /** How far the time of day of b is ahead of a's. */
+  readonly offsetMs?: number;
 }
 
 export class TestNode {
   readonly name: string;
+  /** Of this machine. */
+  readonly clock: VirtualClock;
   readonly #world: World;
   kernel: SteppedKernel;
   disk: Durable;
@@ -59,11 +63,12 @@ export class TestNode {
   answers: ({ promoted: TakeoverReport } | { refused: string } | { demoted: true })[] = [];
   readonly #cursor = new AeventCursor();
 
-  constructor(world: World, name: string, disk: Durable) {
+  constructor(world: World, name: string, disk: Durable, clock: VirtualClock) {
+    this.clock = clock;
     this.#world = world;
     this.name = name;
     this.disk = disk;
-    this.kernel = world.newKernel();
+    this.kernel = world.newKernel(clock);
   }
 
   get state() {
@@ -92,7 +97,7 @@ export class TestNode {
   /** The machine dies: kernel and addresses are gone, the disk stays. After a boot nobody is active. */
   powerOff(): void {
     this.crash();
-    this.kernel = this.#world.newKernel();
+    this.kernel = this.#world.newKernel(this.clock);
     if (this.#world.holder === this) this.#world.holder = undefined;
   }
 
@@ -133,7 +138,9 @@ export class TestNode {
   }
 
   tick(): void {
-    if (this.alive) this.replica.tick(this.#world.nowMs);
+    if (!this.alive) return;
+    this.replica.setTimeOfDay(this.clock.realtimeMs() - this.clock.monotonicMs());
+    this.replica.tick(this.#world.nowMs);
   }
 
   #streamOne(): boolean {
@@ -229,8 +236,6 @@ export class World {
   readonly a: TestNode;
   readonly b: TestNode;
   connected = false;
-  /** Of both machines and of both nodes. */
-  readonly clock = new VirtualClock(EPOCH_MS);
   /** Who has the shared addresses: traffic goes there. */
   holder: TestNode | undefined;
   /** Frames delivered so far, for tests that look at what was said. */
@@ -238,8 +243,9 @@ export class World {
 
   constructor(options: WorldOptions = {}) {
     this.#options = options;
-    this.a = new TestNode(this, 'a', { term: 1, role: 'active' });
-    this.b = new TestNode(this, 'b', { term: 0, role: 'standby' });
+    const { offsetMs = 0 } = options;
+    this.a = new TestNode(this, 'a', { term: 1, role: 'active' }, new VirtualClock(EPOCH_MS));
+    this.b = new TestNode(this, 'b', { term: 0, role: 'standby' }, new VirtualClock(EPOCH_MS + offsetMs));
   }
 
   settings(node: string): ReplicaSettings {
@@ -277,18 +283,18 @@ export class World {
     };
   }
 
-  newKernel(): SteppedKernel {
+  newKernel(clock: VirtualClock): SteppedKernel {
     const { hz } = this.#options;
-    return new SteppedKernel(this.clock, hz === undefined ? {} : { hz });
+    return new SteppedKernel(clock, hz === undefined ? {} : { hz });
   }
 
   get nowMs(): number {
-    return this.clock.monotonicMs();
+    return this.a.clock.monotonicMs();
   }
 
   /** Time passes, and the timers of SAs run. */
   set nowMs(ms: number) {
-    this.clock.advanceTo(ms);
+    for (const { clock } of this.nodes) clock.advanceTo(ms);
   }
 
   get nodes(): readonly TestNode[] {

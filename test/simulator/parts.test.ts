@@ -121,7 +121,7 @@ describe('the wire', () => {
   it('frames arrive in order and all, also through a short cut of the path', () => {
     const { schedule, wire, a, b } = connected();
     for (let n = 0; n < 50; n++) {
-      schedule.after(n, () => wire.send(a, { type: 'ping', timeMs: n, term: 1 }));
+      schedule.after(n, () => wire.send(a, { type: 'ping', timeMs: n, timeOfDayMs: 0, term: 1 }));
       if (n === 20) schedule.after(n, () => Object.assign(wire, { cutUntilMs: schedule.nowMs + 12 }));
     }
     until(schedule, 2_000);
@@ -130,7 +130,7 @@ describe('the wire', () => {
 
   it('what is on its way when a side lets go is lost, and the other side hears of it', () => {
     const { schedule, wire, a, b } = connected();
-    wire.send(a, { type: 'ping', timeMs: 1, term: 1 });
+    wire.send(a, { type: 'ping', timeMs: 1, timeOfDayMs: 0, term: 1 });
     wire.disconnect(b, 'no reason');
     expect(b.heard).toEqual(['up', 'down']);
     until(schedule, schedule.nowMs + 10);
@@ -142,7 +142,7 @@ describe('the wire', () => {
     const { schedule, wire, a, b } = connected();
     a.stopped = true;
     a.listens = false;
-    wire.send(b, { type: 'ping', timeMs: 1, term: 1 });
+    wire.send(b, { type: 'ping', timeMs: 1, timeOfDayMs: 0, term: 1 });
     until(schedule, schedule.nowMs + 10);
     expect(a.heard).toEqual(['up']);
     a.stopped = false;

@@ -1,0 +1,137 @@
+import type { FrameBody } from './frames.ts';
+import { setCounters, updateSa } from './install.ts';
+import { parked } from './plan.ts';
+import type { Counters, SaRecord } from './sa.ts';
+import { type State, write } from './state.ts';
+
+/**
+ * How far the times of day of the nodes are apart, from pings: each tells the sender's time of day, and when the last ping of the other node
+ * came. Times of day are needed for one thing: when SAs were added and first used, which their limits in seconds count from.
+ */
+
+/** The other node's time of day less this node's, and how far off that can be. */
+export interface Offset {
+  readonly ms: number;
+  readonly uncertaintyMs: number;
+}
+
+export interface Clock {
+  /** The time of day when this node's own clock was at 0; undefined: nobody has said. */
+  epochMs: number | undefined;
+  /** The other node's last ping: the time that it bore, and when it came. */
+  heard: { readonly timeMs: number; readonly atMs: number } | undefined;
+  samples: readonly Offset[];
+  /** The best of the recent ones. It stays when the link is lost. */
+  offset: Offset | undefined;
+  alarmed: boolean;
+  /** Whole seconds that are taken off the times of the other node's SAs. */
+  shiftS: number;
+}
+
+export const newClock = (): Clock => ({
+  epochMs: undefined,
+  heard: undefined,
+  samples: [],
+  offset: undefined,
+  alarmed: false,
+  shiftS: 0,
+});
+
+const SAMPLES_MAX = 16;
+/** A time of day is read in whole milliseconds. */
+const RESOLUTION_MS = 1;
+/** Clocks run apart by so much, at the most, while that many pings go back and forth; more, and one of them has been set. */
+const DRIFT_MS = 20;
+/** Above it people are told, below the lower one that it is over. */
+export const ALARM_MS = 1_000;
+const ALARM_OVER_MS = 800;
+/** The kernel counts whole seconds. A shift is changed when it is off by more than this for certain, not to and fro at half a second. */
+const SHIFT_OFF_MS = 750;
+
+export function pingOf({ clock }: State, nowMs: number): FrameBody & { readonly type: 'ping' } {
+  const { epochMs, heard } = clock;
+  const timeOfDayMs = epochMs === undefined ? 0 : epochMs + nowMs;
+  if (heard === undefined) return { type: 'ping', timeMs: nowMs, timeOfDayMs };
+  return { type: 'ping', timeMs: nowMs, timeOfDayMs, echo: { timeMs: heard.timeMs, heldMs: nowMs - heard.atMs } };
+}
+
+/** The link is new, or gone: what was under way says nothing any more. */
+export function forgetPings({ clock }: State): void {
+  clock.heard = undefined;
+  clock.samples = [];
+}
+
+export function onPingTimes(s: State, ping: FrameBody & { readonly type: 'ping' }, nowMs: number): void {
+  const { clock } = s;
+  const { timeMs, timeOfDayMs, echo } = ping;
+  clock.heard = { timeMs, atMs: nowMs };
+  if (echo === undefined || clock.epochMs === undefined || timeOfDayMs === 0) return;
+  // The other node said its time of day at some moment of the round trip.
+  const roundTripMs = nowMs - echo.timeMs - echo.heldMs;
+  if (roundTripMs < 0) return;
+  note(s, {
+    ms: timeOfDayMs + roundTripMs / 2 - (clock.epochMs + nowMs),
+    uncertaintyMs: roundTripMs / 2 + RESOLUTION_MS,
+  });
+}
+
+function note(s: State, sample: Offset): void {
+  const { clock } = s;
+  const agree = (other: Offset): boolean =>
+    Math.abs(other.ms - sample.ms) <= other.uncertaintyMs + sample.uncertaintyMs + DRIFT_MS;
+  clock.samples = clock.samples.every(agree) ? [...clock.samples, sample].slice(-SAMPLES_MAX) : [sample];
+  const offset = clock.samples.reduce((best, one) => (one.uncertaintyMs < best.uncertaintyMs ? one : best), sample);
+  clock.offset = offset;
+  const apartMs = Math.abs(offset.ms);
+  if (!clock.alarmed && apartMs - offset.uncertaintyMs > ALARM_MS) {
+    clock.alarmed = true;
+    s.log(
+      'warn',
+      `the clocks of the nodes are ${(apartMs / 1000).toFixed(1)} s apart: set them right. Limits of SAs in seconds are carried over with that taken off`,
+      { clockOffsetMs: Math.round(offset.ms), uncertaintyMs: Math.round(offset.uncertaintyMs) },
+    );
+  } else if (clock.alarmed && apartMs + offset.uncertaintyMs < ALARM_OVER_MS) {
+    clock.alarmed = false;
+    s.log('info', 'the clocks of the nodes agree again', { clockOffsetMs: Math.round(offset.ms) });
+  }
+  // Positions of a takeover are being written: the next ping will do.
+  const settled = s.phase === 'steady' || s.phase === 'awaitingHandover';
+  if (settled && Math.abs(offset.ms - clock.shiftS * 1000) > SHIFT_OFF_MS + offset.uncertaintyMs)
+    shiftTo(s, Math.round(offset.ms / 1000));
+}
+
+/** What is known of the other node's SAs gets the new shift as well, in this node's kernel too. */
+function shiftTo(s: State, shiftS: number): void {
+  const byS = shiftS - s.clock.shiftS;
+  s.clock.shiftS = shiftS;
+  const told = [...s.sas].filter((record) => record.timesTold);
+  for (const { counters } of told) Object.assign(counters, shifted(counters, byS));
+  if (s.role !== 'standby') return;
+  s.write(
+    told
+      .filter((record) => record.installed)
+      .flatMap((record) => [
+        write('counters', record.handle, setCounters(record, parked(record))),
+        // The kernel's timer is set for the old time; an update sets it anew (xfrm_state_update).
+        ...(hasTimeLimit(record) ? [write('update', record.handle, updateSa(record))] : []),
+      ]),
+  );
+}
+
+/** Counters of the other node, with the times by this node's time of day. */
+export const ownTimes = ({ clock }: State, counters: Readonly<Counters>): Counters => ({
+  ...counters,
+  ...shifted(counters, clock.shiftS),
+});
+
+function shifted({ addTime, useTime }: Readonly<Counters>, byS: number): Pick<Counters, 'addTime' | 'useTime'> {
+  // 0: never used.
+  return { addTime: Math.max(addTime - byS, 0), useTime: useTime === 0 ? 0 : Math.max(useTime - byS, 1) };
+}
+
+function hasTimeLimit({ sa }: SaRecord): boolean {
+  const { softAddExpiresSeconds, hardAddExpiresSeconds, softUseExpiresSeconds, hardUseExpiresSeconds } = sa.body.lft;
+  return [softAddExpiresSeconds, hardAddExpiresSeconds, softUseExpiresSeconds, hardUseExpiresSeconds].some(
+    (seconds) => seconds !== 0n,
+  );
+}

@@ -1,0 +1,45 @@
+import type { State } from './state.ts';
+
+/** What a promotion would be now. `promote`, `switchover` and the dry run ask the same question here. */
+export type Course =
+  | { readonly kind: 'none' | 'switchover' | 'takeover' }
+  | {
+      readonly kind: 'refused';
+      readonly code: 'busy' | 'incomplete' | 'resigned' | 'updating';
+      readonly reason: string;
+    };
+
+export function courseOf(s: State, force: boolean): Course {
+  const refused = (code: 'busy' | 'incomplete' | 'resigned' | 'updating', reason: string): Course => ({
+    kind: 'refused',
+    code,
+    reason,
+  });
+  if (s.phase !== 'steady') return refused('busy', `this node is busy (${s.phase}); try again in a moment`);
+  if (s.role === 'active') return { kind: 'none' };
+  if (force) return { kind: 'takeover' };
+  if (!s.complete && s.rules.complete)
+    return refused(
+      'incomplete',
+      'this standby is not complete: it would take over only a part of the SAs; use --force if that is better than none',
+    );
+  if (s.resigned) return refused('resigned', 'this node has just handed over; the other one is taking over');
+  if (s.peer?.role === 'active' && s.staleSas !== undefined)
+    return refused('updating', 'this standby is being brought up to date; try again in a moment');
+  return { kind: s.peer?.role === 'active' ? 'switchover' : 'takeover' };
+}
+
+/** The term that a change of roles from here would begin. */
+export const nextTerm = ({ term, peer }: State): number => Math.max(term, peer?.term ?? 0) + 1;
+
+/**
+ * What is known by a node that has never had a whole account is of an earlier time, nobody can say of which: it is taken to be a day old.
+ * Only `--force` comes here.
+ */
+const UNKNOWN_MS = 86_400_000;
+
+/** For how long nothing is known of the active (docs/safety.md, U). */
+export function unseenAt({ complete, provenMs }: State, nowMs: number): number {
+  const sinceMs = complete || provenMs !== undefined ? (provenMs ?? 0) : nowMs - UNKNOWN_MS;
+  return Math.max(0, nowMs - sinceMs);
+}

@@ -1,0 +1,267 @@
+import { describe, expect, it } from 'vitest';
+import { saIdOf } from '../../src/client/index.ts';
+import { sa } from '../../src/simulator/sas.ts';
+import { recordOf, type TestNode, TIMER_MS, World, type WorldOptions } from './world.ts';
+
+/** Daemons that die at any step: what is left is a state from which the next command succeeds, and no number or packet counts twice. */
+
+const id = (spi: number) => saIdOf(sa(spi));
+const [OUT, OUT2, IN, IN2] = [0x101, 0x102, 0x103, 0x104];
+const STEPS_MAX = 400;
+/** By then every part of raising a grant has been met several times. */
+const STEPS_OF_GRANTS = 60;
+
+/** What both kernels have sent and accepted, by SA; a second time is an error. */
+class Books {
+  readonly world: World;
+  readonly sent = new Set<string>();
+  readonly accepted = new Set<string>();
+  #peer = 0n;
+  context = '';
+
+  constructor(world: World) {
+    this.world = world;
+  }
+
+  /** Every kernel that can send does, and what the peer sends reaches whoever has the addresses. */
+  traffic(packets = 1): void {
+    for (let i = 0; i < packets; i++) {
+      this.world.nowMs++;
+      for (const { name, kernel } of this.world.nodes) {
+        for (const spi of [OUT, OUT2]) {
+          const n = kernel.transmit(id(spi));
+          if (n !== undefined) this.#once(this.sent, `${spi}/${n}`, `S1: ${name} sends`);
+        }
+      }
+      if (this.world.holder === undefined) continue;
+      this.#peer++;
+      for (const spi of [IN, IN2]) this.#arrive(spi, this.#peer);
+    }
+  }
+
+  /** Everything that the peer has ever sent comes again. */
+  replay(): void {
+    for (const spi of [IN, IN2]) for (let n = 1n; n <= this.#peer; n++) this.#arrive(spi, n);
+  }
+
+  #arrive(spi: number, n: bigint): void {
+    const { holder } = this.world;
+    if (holder?.kernel.accept(id(spi), n)) this.#once(this.accepted, `${spi}/${n}`, `S2: ${holder.name} accepts`);
+  }
+
+  #once(book: Set<string>, mark: string, what: string): void {
+    expect(book.has(mark), `${what} ${mark} again, ${this.context}`).toBe(false);
+    book.add(mark);
+  }
+}
+
+function pair(options: WorldOptions): { world: World; books: Books } {
+  const world = new World({ numbersMin: 64, plan: { rateMaxPps: 2_000, rateFloorPps: 2_000 }, ...options });
+  for (const spi of [OUT, IN]) world.a.kernel.add(sa(spi));
+  for (const spi of [OUT2, IN2]) world.a.kernel.add(sa(spi, { esn: true, window: 64 }));
+  world.begin();
+  const books = new Books(world);
+  books.traffic(7);
+  world.pass(TIMER_MS).pass(0);
+  books.traffic(3); // the standby hears of some of it at the most
+  return { world, books };
+}
+
+/** One thing after the other that a running pair does, with traffic between any two. False if nothing was to be done. */
+function* stepwise(world: World, books: Books): Generator<void, void> {
+  const { nodes } = world;
+  let busy = true;
+  while (busy) {
+    busy = false;
+    for (const node of nodes) {
+      for (const act of [() => node.readEvents(), () => node.step(), () => world.deliver(node)]) {
+        if (!act()) continue;
+        busy = true;
+        yield;
+      }
+      if (node.alive && node.queue.length === 0 && node.replica.hasDirty && node.state.phase === 'steady') {
+        node.replica.flush();
+        busy = true;
+        yield;
+      }
+    }
+    books.traffic();
+    // Traffic alone makes events without end: over when nobody is in the middle of anything.
+    if (nodes.every((n) => !n.alive || (n.state.phase === 'steady' && n.queue.length === 0))) return;
+  }
+}
+
+function flushes({ replica, queue }: TestNode): boolean {
+  if (!replica.hasDirty || queue.length > 0) return false;
+  replica.flush();
+  return true;
+}
+
+/** Takes `steps` single steps; false if it was over before. */
+function run(world: World, books: Books, steps: number): boolean {
+  const running = stepwise(world, books);
+  for (let i = 0; i < steps; i++) if (running.next().done) return false;
+  return true;
+}
+
+const modes = [
+  ['safe', 'immediate'],
+  ['safe', 'takeover'],
+  ['available', 'immediate'],
+  ['available', 'takeover'],
+] as const;
+
+describe('promote with the active gone, the daemon killed at any step and started again', () => {
+  it.each(modes)('mode %s, install %s: the next promote finishes', (mode, install) => {
+    const ends = { none: 0, takeover: 0 };
+    let happened = true;
+    for (let steps = 0; happened; steps++) {
+      expect(steps).toBeLessThan(STEPS_MAX);
+      const { world, books } = pair({ mode, install });
+      const { a, b } = world;
+      books.context = `killed after ${steps} steps`;
+      a.powerOff();
+      b.replica.promote(world.nowMs, { force: false });
+      happened = run(world, books, steps);
+      const { term } = b.disk;
+      b.crash();
+      books.traffic(2);
+      b.start();
+      world.settle();
+      // It does not hold an account any more, unless it is the active already: whoever insists gets what is left.
+      const before = b.kernel.sas.size;
+      const plan = b.replica.dryRun(b.kernel.dump(), world.nowMs, { force: true });
+      if (b.state.role === 'standby')
+        expect(world.promote(b)).toMatchObject([{ refused: expect.stringContaining('--force') }]);
+      const answers = world.promote(b, b.state.role === 'standby');
+      expect(answers, books.context).toMatchObject([{ promoted: { kind: plan.course, failed: 0 } }]);
+      ends[plan.course === 'none' ? 'none' : 'takeover']++;
+      expect(b.disk).toEqual({ term: plan.course === 'none' ? term : term + 1, role: 'active' });
+      expect(b.kernel.sas.size).toBe(before - plan.totals.removed);
+      world.pass(2500);
+      expect(world.holder).toBe(b);
+      books.traffic(5);
+      books.replay();
+      // And the pair is one again when the other machine is back.
+      a.boot();
+      world.connect();
+      world.settle();
+      expect(a.state, books.context).toMatchObject({ role: 'standby', complete: true, term: b.state.term });
+      books.traffic(5);
+      books.replay();
+      expect(world.promote(a)).toMatchObject([{ promoted: { kind: 'switchover' } }]);
+      books.traffic(5);
+      books.replay();
+    }
+    // Killed before and after the role was on disk.
+    expect(ends.none).toBeGreaterThan(0);
+    expect(ends.takeover).toBeGreaterThan(5);
+  });
+
+  it.each(modes)('mode %s, install %s: and the old active back', (mode, install) => {
+    let happened = true;
+    let orphaned = 0;
+    for (let steps = 0; happened; steps++) {
+      expect(steps).toBeLessThan(STEPS_MAX);
+      const { world } = pair({ mode, install });
+      const { a, b } = world;
+      const context = `killed after ${steps} steps`;
+      // The old active's daemon is dead, its machine fenced: nothing reaches it, its kernel is whole.
+      a.crash();
+      world.holder = undefined;
+      b.replica.promote(world.nowMs, { force: false });
+      for (let i = 0; i < steps && happened; i++) happened = b.step();
+      b.crash();
+      a.start();
+      b.start();
+      world.connect();
+      world.settle();
+      world.pass(2500);
+      if (world.actives.length === 0) {
+        // The newer term is on disk, and its node never was active: the account that is left is the old active's.
+        expect(b.disk).toMatchObject({ term: 2, role: 'standby' });
+        orphaned++;
+        expect(world.promote(a)).toMatchObject([{ refused: expect.stringContaining('--force') }]);
+        expect(world.promote(a, true), context).toMatchObject([
+          { promoted: { kind: 'takeover', term: 3, sas: 4, failed: 0 } },
+        ]);
+      }
+      expect(world.actives, context).toHaveLength(1);
+      const standby = world.other(world.actives[0] as TestNode);
+      expect(standby.state, context).toMatchObject({ role: 'standby', complete: true });
+      expect(standby.kernel.transmit(id(OUT))).toBeUndefined();
+      expect(world.promote(standby), context).toMatchObject([{ promoted: { kind: 'switchover', sas: 4, failed: 0 } }]);
+      expect(world.actives).toEqual([standby]);
+    }
+    expect(orphaned).toBeGreaterThan(3);
+  });
+});
+
+describe('grants that are being raised, with an accident at any step', () => {
+  const accidents = ['kill a', 'kill b', 'cut', 'power off a'] as const;
+  const rows = (['safe', 'available'] as const).flatMap((mode) =>
+    accidents.map((accident) => [mode, accident] as const),
+  );
+
+  it.each(rows)('mode %s, %s: no number twice, and the next command succeeds', (mode, accident) => {
+    const seen = new Set<string>();
+    for (let steps = 0; steps < STEPS_OF_GRANTS; steps++) {
+      const { world, books } = pair({ mode });
+      const { a, b } = world;
+      books.context = `${accident} after ${steps} steps`;
+      // So many that grants have to be raised, with steps between.
+      for (let i = 0; i < steps; ) {
+        books.traffic(3);
+        const acts = [
+          () => a.readEvents(),
+          () => flushes(a),
+          () => a.step(),
+          () => world.deliver(a),
+          () => b.step(),
+          () => world.deliver(b),
+        ];
+        for (const act of acts) if (i < steps && act()) i++;
+      }
+      const last = a.queue[0] ?? a.state.effects[0];
+      if (a.state.asked.size > 0) seen.add('asked');
+      if (world.frames.at(-1)?.frame.type === 'grants') seen.add('told');
+      if (world.frames.at(-1)?.frame.type === 'granted') seen.add('granted');
+      if (last?.type === 'write' && last.writes.some(({ purpose }) => purpose.op === 'ceiling')) seen.add('ceiling');
+      if (accident === 'kill a') a.crash();
+      else if (accident === 'kill b') b.crash();
+      else if (accident === 'cut') world.cut();
+      else a.powerOff();
+      const usurped = mode === 'safe' && (accident === 'kill a' || accident === 'cut');
+      if (accident === 'power off a' || usurped) {
+        // In `safe` the old kernel need not be fenced for its numbers; what arrives is another matter.
+        world.holder = undefined;
+        books.traffic(2);
+        expect(world.promote(b), books.context).toMatchObject([{ promoted: { kind: 'takeover', failed: 0 } }]);
+        books.traffic(30);
+      } else {
+        books.traffic(2);
+      }
+      if (!a.alive) accident === 'power off a' ? a.boot() : a.start();
+      if (!b.alive) b.start();
+      world.connect();
+      world.settle();
+      world.pass(2500);
+      expect(world.actives, books.context).toHaveLength(1);
+      const standby = world.other(world.actives[0] as TestNode);
+      expect(standby.state, books.context).toMatchObject({ complete: true, phase: 'steady' });
+      books.traffic(5);
+      world.settle();
+      expect(world.promote(standby), books.context).toMatchObject([{ promoted: { kind: 'switchover', failed: 0 } }]);
+      books.traffic(40);
+      books.replay();
+      world.settle();
+      if (mode === 'available' || recordOf(standby, id(OUT)) === undefined) continue;
+      // Nothing beyond what the other node knows.
+      for (const record of standby.state.sas)
+        expect(recordOf(world.other(standby), record.id)?.granted).toBe(record.granted);
+    }
+    expect([...seen].sort()).toEqual(
+      expect.arrayContaining(mode === 'safe' ? ['asked', 'ceiling', 'granted', 'told'] : ['asked', 'granted', 'told']),
+    );
+  });
+});
