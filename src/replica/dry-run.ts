@@ -93,7 +93,7 @@ export function dryRun(s: State, reading: Reading, nowMs: number, force: boolean
   if (role === 'active') {
     const text = 'this node is active: there is nothing to take over, and promote would change nothing';
     const against: Objection[] = [{ code: 'active', refuses: false, text }];
-    return { ...about, newTerm: term, against, unseenMs: null, totals: totalsOf(s, [], 0), sas: [] };
+    return { ...about, course: 'none', newTerm: term, against, unseenMs: null, totals: totalsOf(s, [], 0), sas: [] };
   }
   const unseenMs = unseenAt(s, nowMs);
   const { opened, strangers } = openings(s, reading, { kind: 'takeover', unseenMs, complete: s.complete });
