@@ -109,6 +109,7 @@ async function show({ json }: Options, result: object): Promise<void> {
 function statusText(status: Status): string {
   const { node, cluster, role, term, phase, complete, bound, peer, sas, installed, policies, unseenMs, counts } =
     status;
+  const { exposure, quiet } = status;
   const lines = [
     `${paint('strong', node)} of ${cluster}: ${paint('strong', role)}, term ${term}${phase === 'steady' ? '' : ` (${phase})`}`,
     `  complete  ${complete ? 'yes' : paint('alarm', 'no: a takeover would be partial')}`,
@@ -121,6 +122,8 @@ function statusText(status: Status): string {
     ...(status.clockOffsetMs === null
       ? []
       : [`  clock     ${peer.name}'s is ${offsetText(status.clockOffsetMs, status.clockUncertaintyMs ?? 0)}`]),
+    `  exposure  ${exposureText(exposure)}`,
+    `  quiet     ${quiet} SAs are known to be silent`,
     `  counts    ${pairs(counts)}`,
   ];
   if (status.gateway !== undefined) lines.push(`  packets   ${pairs(status.gateway)}`);
@@ -128,7 +131,8 @@ function statusText(status: Status): string {
     lines.push(
       `  ${sa.daddr} ${sa.spi} oseq ${sa.oseq} seq ${sa.seq} packets ${sa.packets} bytes ${sa.bytes}` +
         ` events every ${sa.thresholdPackets} packets or ${sa.thresholdTimerMs} ms, peak ${sa.peakPps} packets/s` +
-        `${sa.installed ? '' : ' (not in the kernel)'}`,
+        ` exposure ${sa.exposurePackets === null ? 'all' : `${sa.exposurePackets} packets${within(sa.exposureMs)}`}` +
+        `${sa.quiet ? ' (quiet)' : ''}${sa.installed ? '' : ' (not in the kernel)'}`,
     );
   }
   return lines.join('\n');
@@ -138,6 +142,16 @@ function offsetText(ms: number, uncertaintyMs: number): string {
   const text = `${Math.abs(ms)} ms ${ms < 0 ? 'behind' : 'ahead'}, give or take ${uncertaintyMs} ms`;
   return Math.abs(ms) > 1000 ? paint('alarm', text) : text;
 }
+
+function exposureText(exposure: Status['exposure']): string {
+  if (exposure === null) return paint('alarm', 'everything: no standby has a whole account');
+  const { packets, ms, worst } = exposure;
+  if (worst === null) return 'none';
+  return `${packets} packets${within(ms)}; worst ${worst.daddr} ${worst.spi}: ${worst.packets}${within(worst.ms)}`;
+}
+
+const within = (ms: number | null): string =>
+  ms === 0 ? '' : ms === null ? ', without a bound in time' : ` in ${ms} ms`;
 
 const pairs = (counts: Readonly<Record<string, number>>): string =>
   Object.entries(counts)

@@ -165,14 +165,9 @@ export class XfrmClient implements AsyncDisposable {
    * bitmap of seven or eight words, and stop with a BUG (xfrm_user.c:xfrm_aevent_msgsize). No request of this client can do that.
    */
   async getAevent(id: SaId, options: { thresholds?: boolean } = {}): Promise<Aevent | undefined> {
-    const ask = (flags: number): Request<'GETAE'> => ({
-      kind: 'GETAE',
-      body: { saId: usersaId(id), saddr: zeroAddress, flags, reqid: 0 },
-      attributes: markOf(id),
-    });
-    if (!options.thresholds) return this.#find('NEWAE', ask(0));
-    const packets = await this.#find('NEWAE', ask(AeFlag.RTHR));
-    const timer = await this.#find('NEWAE', ask(AeFlag.ETHR));
+    if (!options.thresholds) return this.#find('NEWAE', getAevent(id));
+    const packets = await this.#find('NEWAE', getAevent(id, AeFlag.RTHR));
+    const timer = await this.#find('NEWAE', getAevent(id, AeFlag.ETHR));
     if (packets === undefined || timer === undefined) return undefined;
     const { replayThresh } = packets.attributes;
     return { ...timer, attributes: { ...timer.attributes, ...(replayThresh === undefined ? {} : { replayThresh }) } };
@@ -237,6 +232,13 @@ export function usersaId({ daddr, spi, family, proto }: SaId): XfrmMessage<'DELS
 }
 
 const markOf = ({ mark }: { readonly mark?: Mark }): XfrmAttributes => (mark === undefined ? {} : { mark });
+
+/** A GETAE request: counters, and what `flags` ask for. */
+export const getAevent = (id: SaId, flags = 0): Request<'GETAE'> => ({
+  kind: 'GETAE',
+  body: { saId: usersaId(id), saddr: zeroAddress, flags, reqid: 0 },
+  attributes: markOf(id),
+});
 
 /** A NEWAE request: replaces counters, lifetime or thresholds (xfrm_user.c:xfrm_new_ae wants NLM_F_REPLACE). */
 export function newAevent(id: SaId, values: AeventValues): Request<'NEWAE'> {

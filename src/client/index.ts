@@ -2,6 +2,7 @@
 export {
   type Aevent,
   type AeventValues,
+  getAevent,
   newAevent,
   type Policy,
   type PolicyId,

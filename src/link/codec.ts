@@ -35,11 +35,13 @@ const types = [
   'grants',
   'granted',
   'resign',
+  'proven',
   'used',
 ] as const satisfies FrameBody['type'][];
 
 const HIGH_HALVES = 1;
 const BITMAP = 2;
+const QUIET = 4;
 
 export function encodeFrame(frame: Frame): Uint8Array {
   const w = new ByteWriter();
@@ -99,6 +101,7 @@ function writePayload(w: ByteWriter, frame: Frame): void {
       }
       break;
     case 'pong':
+    case 'proven':
       w.f64(frame.timeMs);
       break;
     case 'handoverRefused':
@@ -116,10 +119,10 @@ function writeNumbers(w: ByteWriter, entries: readonly GrantEntry[]): void {
   }
 }
 
-function writeCounters(w: ByteWriter, { handle, counters }: CountersEntry): void {
+function writeCounters(w: ByteWriter, { handle, counters, quiet }: CountersEntry): void {
   const { oseq, oseqHi, seq, seqHi, bitmap, bytes, packets, addTime, useTime } = counters;
   w.varint(handle);
-  w.u8((oseqHi !== 0 || seqHi !== 0 ? HIGH_HALVES : 0) | (bitmap ? BITMAP : 0));
+  w.u8((oseqHi !== 0 || seqHi !== 0 ? HIGH_HALVES : 0) | (bitmap ? BITMAP : 0) | (quiet ? QUIET : 0));
   w.varint(oseq);
   w.varint(seq);
   if (oseqHi !== 0 || seqHi !== 0) {
@@ -173,7 +176,7 @@ function readPayload(r: ByteReader, type: FrameBody['type']): FrameBody {
     case 'counters': {
       const count = r.varint();
       const entries: CountersEntry[] = [];
-      for (let i = 0; i < count; i++) entries.push({ handle: r.varint(), counters: readCounters(r) });
+      for (let i = 0; i < count; i++) entries.push(readEntry(r));
       return { type, entries };
     }
     case 'grants': {
@@ -192,6 +195,7 @@ function readPayload(r: ByteReader, type: FrameBody['type']): FrameBody {
       return r.left === 0 ? times : { ...times, echo: { timeMs: r.f64(), heldMs: r.f64() } };
     }
     case 'pong':
+    case 'proven':
       return { type, timeMs: r.f64() };
     case 'handoverRefused':
     case 'bye':
@@ -208,8 +212,14 @@ function readNumbers(r: ByteReader): GrantEntry[] {
   return entries;
 }
 
-function readCounters(r: ByteReader): Counters {
+function readEntry(r: ByteReader): CountersEntry {
+  const handle = r.varint();
   const flags = r.u8();
+  const counters = readCounters(r, flags);
+  return flags & QUIET ? { handle, counters, quiet: true } : { handle, counters };
+}
+
+function readCounters(r: ByteReader, flags: number): Counters {
   const oseq = r.word();
   const seq = r.word();
   const oseqHi = flags & HIGH_HALVES ? r.word() : 0;

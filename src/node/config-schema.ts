@@ -122,6 +122,17 @@ export const schema = z.strictObject({
       install: z.enum(['immediate', 'takeover']).default('immediate'),
       /** How often a standby writes counters that moved to its kernel. */
       apply_ms: ms(100, 10_000),
+      /** The active reads the counters of every SA once in so long. 0: never. */
+      sweep_ms: z.number().int().min(0).max(3_600_000).default(10_000),
+    })
+    .prefault({}),
+  exposure: z
+    .strictObject({
+      /** The active sets event thresholds from rates, and puts back what it found when it is active no more. */
+      adaptive: z.boolean().default(true),
+      /** The kernel holds back at most so many packets of an SA, and for at most so long. */
+      packets: z.number().int().min(1).max(1_000_000).default(1_000),
+      ms: z.number().int().min(200).max(60_000).default(1_000),
     })
     .prefault({}),
   takeover: z.strictObject({
@@ -139,6 +150,8 @@ export const schema = z.strictObject({
       .default(1 << 18),
     grant_ms: ms(10_000),
     inbound: z.enum(['strict', 'window']).default('strict'),
+    /** "closed": an SA that was silent up to the last pong is closed for what can have come since. "open": its window goes over as seen. */
+    quiet: z.enum(['closed', 'open']).default('closed'),
     rate_max_pps: z.number().int().min(1).max(1_000_000_000).default(1_000_000),
     rate_floor_pps: z.number().int().min(0).max(1_000_000_000).default(10),
     drain_ms: ms(50, 10_000),

@@ -8,6 +8,7 @@ import type { Batch, Kernel, KernelSocket } from '../kernel/index.ts';
 import { Link, readIdentity } from '../link/index.ts';
 import { DecodeError, forEachMessage, hostLittleEndian } from '../netlink/index.ts';
 import {
+  type CountersRead,
   type Effect,
   joined,
   type Reading,
@@ -17,7 +18,7 @@ import {
   type Write,
 } from '../replica/index.ts';
 import { readBootId, roleStore } from '../role/index.ts';
-import { AeventCursor, decodeMessage, parseAddress, XfrmGroup, XfrmMsg } from '../xfrm/index.ts';
+import { AeFlag, AeventCursor, decodeMessage, parseAddress, XfrmGroup, XfrmMsg } from '../xfrm/index.ts';
 import type { Config } from './config-schema.ts';
 import { type ControlHandler, openControl } from './control-server.ts';
 import { runHook } from './hooks.ts';
@@ -33,6 +34,10 @@ export interface RunningNode {
 }
 
 const GROUPS = [XfrmGroup.SA, XfrmGroup.EXPIRE, XfrmGroup.POLICY, XfrmGroup.AEVENTS, XfrmGroup.MIGRATE];
+
+/** In a NEWAE: the port of who has asked for it, and `xfrm_aevent_id.flags`. */
+const NLMSG_PID_AT = 12;
+const AEVENT_FLAGS_AT = 16 + 40;
 
 /** Requests to the kernel between two turns of the event loop: some milliseconds. */
 const WRITES_MAX = 512;
@@ -51,6 +56,9 @@ export async function startNode(config: Config, machine: Machine, log: Logger, v
   }
   return node;
 }
+
+/** How long a daemon that ends waits for its kernel. */
+const RESIGN_MS = 2_000;
 
 type Answer = { resolve: (result: object) => void; reject: (reason: Error) => void };
 
@@ -151,16 +159,29 @@ class Node implements RunningNode {
 
   async stop({ resign = false }: { readonly resign?: boolean } = {}): Promise<void> {
     if (this.#stopping) return this.stopped.catch(() => {});
-    if (resign) this.#resign();
+    if (resign) {
+      this.#stopping = true;
+      await this.#resign();
+    }
     this.#shut();
     this.#settleStopped.resolve();
   }
 
-  /** What waits to be done is not done any more, but the other node learns that this one is not to be waited for. */
-  #resign(): void {
+  /**
+   * What waits to be done is not done any more, but the other node learns that this one is not to be waited for, and the kernel gets back
+   * what was found in it.
+   */
+  async #resign(): Promise<void> {
     this.#replica.take();
     this.#replica.resign();
-    for (const effect of this.#replica.take()) if (effect.type === 'send') this.#link?.send(effect.frame);
+    const effects = this.#replica.take();
+    for (const effect of effects) if (effect.type === 'send') this.#link?.send(effect.frame);
+    const requests = effects.flatMap((effect) =>
+      effect.type === 'write' ? effect.writes.map(({ request }) => request) : [],
+    );
+    if (requests.length === 0) return;
+    const written = this.#client.batch(requests).catch((error: Error) => this.#log.warn(error.message));
+    await Promise.race([written, setTimer(RESIGN_MS, undefined, { ref: false })]);
   }
 
   #shut(): void {
@@ -208,7 +229,7 @@ class Node implements RunningNode {
 
   #onEvent({ buffer, view }: Batch, at: number, length: number, nowMs: number): void {
     if (view.getUint16(at + 4, hostLittleEndian) === XfrmMsg.NEWAE) {
-      this.#replica.onAevents(this.#cursor.reset(buffer, at, at + length), nowMs);
+      if (!this.#isOwn(view, at, length)) this.#replica.onAevents(this.#cursor.reset(buffer, at, at + length), nowMs);
       return;
     }
     try {
@@ -221,6 +242,15 @@ class Node implements RunningNode {
       if (!(error instanceof DecodeError)) throw error;
       this.#log.warn(`the kernel sent a message that cannot be read: ${error.message}`);
     }
+  }
+
+  /** Says what this node has set itself. The kernel leaves the port of other events as it finds it. */
+  #isOwn(view: DataView, at: number, length: number): boolean {
+    return (
+      length >= AEVENT_FLAGS_AT + 4 &&
+      view.getUint32(at + AEVENT_FLAGS_AT, hostLittleEndian) === AeFlag.CU &&
+      view.getUint32(at + NLMSG_PID_AT, hostLittleEndian) === this.#client.portId
+    );
   }
 
   #tick(): void {
@@ -252,6 +282,8 @@ class Node implements RunningNode {
     const nowMs = performance.now();
     switch (request.command) {
       case 'status': {
+        // What waits in the event socket is known, too.
+        this.#events.drain();
         const about = {
           kernel: this.#kernel.name,
           peerName: this.#config.peer.name,
@@ -354,6 +386,8 @@ class Node implements RunningNode {
         });
       case 'readThresholds':
         return this.#readThresholds(effect.handles);
+      case 'readCounters':
+        return this.#readCounters(effect.reads);
       case 'persist':
         return this.#store.save(effect.durable).then(
           () => this.#replica.onPersisted(effect.durable, performance.now()),
@@ -437,6 +471,14 @@ class Node implements RunningNode {
       if (++this.#thresholdsRead % WRITES_MAX === 0) await setImmediate();
     }
   }
+
+  async #readCounters(reads: readonly CountersRead[]): Promise<void> {
+    const results = await this.#client.batch(reads.map(({ request }) => request));
+    const nowMs = performance.now();
+    results.forEach((result, i) => {
+      this.#replica.onReadCounters((reads[i] as CountersRead).handle, result, nowMs);
+    });
+  }
 }
 
 function rounded(report: TakeoverReport): object {
@@ -457,8 +499,11 @@ function replicaSettings(config: Config, version: string): ReplicaSettings {
       rateMaxPps: takeover.rate_max_pps,
       rateFloorPps: takeover.rate_floor_pps,
       mode: takeover.mode,
+      quiet: takeover.quiet,
     },
     grants: { mode: takeover.mode, numbersMin: takeover.grant_min, horizonMs: takeover.grant_ms },
+    exposure: config.exposure,
+    sweepMs: replicate.sweep_ms,
     install: replicate.install,
     drainMs: takeover.drain_ms,
     drainMaxMs: takeover.drain_max_ms,

@@ -1,5 +1,12 @@
 import type { GatewayCounts } from '../gateway/index.ts';
-import { packetsPerSecond, type State } from '../replica/index.ts';
+import {
+  type Exposure,
+  exposureOf,
+  packetsPerSecond,
+  type SaRecord,
+  type State,
+  type TotalExposure,
+} from '../replica/index.ts';
 import { formatAddress, formatSpi } from '../xfrm/index.ts';
 
 /** What `xfrmsync status` shows. No key material is anywhere near it (S6). */
@@ -24,10 +31,26 @@ export interface Status {
   /** The other node's time of day less this node's, and how far off that can be; null: not measured yet. */
   readonly clockOffsetMs: number | null;
   readonly clockUncertaintyMs: number | null;
+  /** Progress that no standby has seen (docs/safety.md, exposure); null: no standby has a whole account. */
+  readonly exposure: ExposureStatus | null;
+  /** SAs that are known to be silent. */
+  readonly quiet: number;
   readonly counts: State['counts'];
   /** What became of the packets of the user-space gateway, by verdict; absent where the kernel forwards. */
   readonly gateway?: GatewayCounts;
   readonly list?: readonly SaStatus[];
+}
+
+interface ExposureStatus {
+  readonly packets: number;
+  /** Null: an SA without a timer has no bound in time. */
+  readonly ms: number | null;
+  readonly worst: {
+    readonly daddr: string;
+    readonly spi: string;
+    readonly packets: number;
+    readonly ms: number | null;
+  } | null;
 }
 
 interface SaStatus {
@@ -42,6 +65,10 @@ interface SaStatus {
   readonly peakPps: number;
   /** The highest outbound number that may be used; 0: nothing was agreed on. */
   readonly granted: number;
+  readonly quiet: boolean;
+  /** Null: no standby has a whole account; of ms also: the SA has no timer. */
+  readonly exposurePackets: number | null;
+  readonly exposureMs: number | null;
   readonly installed: boolean;
 }
 
@@ -59,19 +86,27 @@ export function statusOf(
 ): Status {
   const { settings, role, term, phase, complete, peer, provenMs, clock, counts } = state;
   const records = [...state.sas];
-  const list = records.map(({ id, counters, thresholds, rate, granted, installed }) => ({
-    daddr: formatAddress(id.daddr, id.family),
-    spi: formatSpi(id.spi),
-    oseq: counters.oseqHi * 2 ** 32 + counters.oseq,
-    seq: counters.seqHi * 2 ** 32 + counters.seq,
-    packets: counters.packets,
-    bytes: counters.bytes,
-    thresholdPackets: thresholds.packets,
-    thresholdTimerMs: thresholds.timerMs,
-    peakPps: Math.round(packetsPerSecond(rate)),
-    granted,
-    installed,
-  }));
+  const exposure = exposureOf(state, about.nowMs);
+  const listed = (record: SaRecord): SaStatus => {
+    const { id, counters, thresholds, rate, granted, quiet, installed } = record;
+    const exposed = exposure?.of.get(record);
+    return {
+      daddr: formatAddress(id.daddr, id.family),
+      spi: formatSpi(id.spi),
+      oseq: counters.oseqHi * 2 ** 32 + counters.oseq,
+      seq: counters.seqHi * 2 ** 32 + counters.seq,
+      packets: counters.packets,
+      bytes: counters.bytes,
+      thresholdPackets: thresholds.packets,
+      thresholdTimerMs: thresholds.timerMs,
+      peakPps: Math.round(packetsPerSecond(rate)),
+      granted,
+      quiet,
+      exposurePackets: exposed?.packets ?? null,
+      exposureMs: wholeMs(exposed),
+      installed,
+    };
+  };
   return {
     node: settings.node,
     cluster: settings.cluster,
@@ -93,8 +128,31 @@ export function statusOf(
     unseenMs: role === 'standby' && provenMs !== undefined ? Math.round(about.nowMs - provenMs) : null,
     clockOffsetMs: clock.offset === undefined ? null : tenth(clock.offset.ms),
     clockUncertaintyMs: clock.offset === undefined ? null : tenth(clock.offset.uncertaintyMs),
+    exposure: exposure === undefined ? null : exposureStatus(exposure),
+    quiet: records.filter((r) => r.quiet).length,
     counts,
     ...(about.gateway === undefined ? {} : { gateway: about.gateway }),
-    ...(about.sas ? { list } : {}),
+    ...(about.sas ? { list: records.map(listed) } : {}),
+  };
+}
+
+const wholeMs = (exposure: Exposure | undefined): number | null =>
+  exposure !== undefined && Number.isFinite(exposure.ms) ? Math.ceil(exposure.ms) : null;
+
+function exposureStatus(total: TotalExposure): ExposureStatus {
+  const { packets, worst, of } = total;
+  const most = worst && of.get(worst);
+  return {
+    packets,
+    ms: wholeMs(total),
+    worst:
+      worst === undefined || most === undefined
+        ? null
+        : {
+            daddr: formatAddress(worst.id.daddr, worst.id.family),
+            spi: formatSpi(worst.id.spi),
+            packets: most.packets,
+            ms: wholeMs(most),
+          },
   };
 }

@@ -1,9 +1,12 @@
 import { newAevent, type Policy, type Sa, saIdOf } from '../client/index.ts';
 import { AeFlag, type AeventCursor, SaExtraFlag, type XfrmMessage } from '../xfrm/index.ts';
+import { coming, foundSilent, onThresholds } from './adapt.ts';
+import { announce, saFrame } from './announce.ts';
 import type { Reading } from './effects.ts';
-import type { Frame, FrameBody } from './frames.ts';
+import type { Frame } from './frames.ts';
 import { bind, grantFirst, noteNumber, restoreCeiling, takeOverCeiling, withoutCeiling } from './grants.ts';
 import { policyKey, sameLimits, sameSa } from './install.ts';
+import { noteMove, noteTimer, noteTimerRead, timedBy, watch } from './quiet.ts';
 import { newRate, noteRate } from './rate.ts';
 import {
   type Counters,
@@ -11,14 +14,16 @@ import {
   isBehind,
   KERNEL_THRESHOLDS,
   newRecordState,
+  progressOf,
   type SaRecord,
   saKey,
   type Thresholds,
   takeHigher,
-  withCounters,
 } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
 import { type State, write } from './state.ts';
+import { readCounters } from './sweep.ts';
+import { forgetProof, noteSent } from './told.ts';
 
 /** The active's account of its own kernel: kept by events, told to the standby. */
 
@@ -57,16 +62,17 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
     const { counters } = record;
     const byHand = (cursor.flags & AeFlag.CU) !== 0;
     if (byHand) {
-      // Thresholds may have been set too, which the event does not show. Counters that were set back are not followed (S3): they may
-      // be this node's own writes from before it was active, and a higher number is the safe one.
+      // Thresholds may have been set too, which the event does not show. The event itself may be of an SA that this one took the place of,
+      // so the counters are read as well. Ones that were set back are not followed (S3).
+      noteMove(s, record, nowMs);
+      readCounters(s, [record]);
       s.emit({ type: 'readThresholds', handles: [record.handle] });
-      if (takeHigher(record, countersOfAevent(cursor))) s.touch(record);
       continue;
     }
     if (s.rules.monotonic && isBehind(cursor, counters) && !hasWrapped(cursor, record)) {
       // An event that waited in the socket while the kernel was read is older than what is known, or of an SA that this one's place was
       // given to (S3). After a lifetime was set back by hand it is not: what is ahead counts.
-      if (takeHigher(record, countersOfAevent(cursor))) s.touch(record);
+      if (takeHigher(record, countersAt(cursor))) s.touch(record);
       continue;
     }
     counters.oseq = cursor.oseq;
@@ -78,8 +84,10 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
     counters.packets = cursor.packets;
     counters.addTime = cursor.addTime;
     counters.useTime = cursor.useTime;
-    noteRate(record.rate, counters.packets, nowMs);
+    if (noteRate(record.rate, counters.packets, nowMs)) s.adapting.add(record);
     noteNumber(s, record);
+    noteMove(s, record, nowMs);
+    if (noteTimer(record)) announce(s, record);
     s.touch(record);
   }
 }
@@ -88,7 +96,7 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
 const hasWrapped = ({ packets }: AeventCursor, { counters, sa }: SaRecord): boolean =>
   packets >= counters.packets && ((sa.attributes.saExtraFlags ?? 0) & SaExtraFlag.OSEQ_MAY_WRAP) !== 0;
 
-function countersOfAevent(cursor: AeventCursor): Counters {
+function countersAt(cursor: AeventCursor): Counters {
   const { oseq, oseqHi, seq, seqHi, bytes, packets, addTime, useTime } = cursor;
   return { oseq, oseqHi, seq, seqHi, bitmap: cursor.bitmap(), bytes, packets, addTime, useTime };
 }
@@ -105,7 +113,10 @@ export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefine
     const changed = !sameLimits(known.sa, sa);
     known.sa = sa;
     if (!s.rules.monotonic) Object.assign(known.counters, counters);
-    if (takeHigher(known, counters) || !s.rules.monotonic) s.touch(known);
+    if (takeHigher(known, counters) || !s.rules.monotonic) {
+      s.touch(known);
+      noteMove(s, known, nowMs);
+    }
     noteNumber(s, known);
     if (changed) announce(s, known);
     if (known.ceiling !== ceiling) restoreCeiling(s, known, ceiling);
@@ -123,6 +134,7 @@ export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefine
     ...newRecordState(),
   };
   s.sas.add(record);
+  watch(s, record, nowMs);
   if (ceiling === undefined) grantFirst(s, [record]);
   else takeOverCeiling(s, record, ceiling);
   announce(s, record);
@@ -152,6 +164,7 @@ export function onPolicyGone(s: State, { attributes }: XfrmMessage<'DELPOLICY'>)
 
 export function drop(s: State, record: SaRecord): void {
   s.sas.remove(record);
+  for (const set of [s.awake, s.adapting, s.thresholdsDue]) set.delete(record);
   if (s.streaming) s.send({ type: 'saDelete', handle: record.handle });
 }
 
@@ -161,31 +174,28 @@ function dropPolicy(s: State, key: string): void {
   if (policy && s.streaming) s.send({ type: 'policyDelete', policy });
 }
 
-function announce(s: State, record: SaRecord): void {
-  if (s.streaming) s.send(saFrame(record));
-}
-
-const saFrame = (record: SaRecord): FrameBody & { readonly type: 'sa' } => {
-  const { handle, thresholds, granted } = record;
-  return { type: 'sa', handle, thresholds, granted, sa: withCounters(record) };
-};
-
 export function onReadThresholds(s: State, handle: number, thresholds: Thresholds): void {
   const record = s.sas.byHandle(handle);
   if (record === undefined) return;
+  const before = timedBy(record);
+  noteTimerRead(record, thresholds.timerMs);
+  onThresholds(s, record, thresholds);
   if (thresholds.packets === 0 && thresholds.timerMs === 0) {
     // The kernel would never speak of this SA, and nothing that is computed at a takeover would be true of it.
-    s.write([write('thresholds', handle, newAevent(record.id, { replayThresh: KERNEL_THRESHOLDS.packets }))]);
+    const request = newAevent(record.id, { replayThresh: KERNEL_THRESHOLDS.packets });
+    s.write([write(foundSilent(s, record) ? 'adapt' : 'thresholds', handle, request)]);
+    // Once: a kernel that refuses them is not asked for ever.
+    if (before.packets !== 0) s.emit({ type: 'readThresholds', handles: [handle] });
   }
-  const { packets, timerMs } = record.thresholds;
-  if (packets === thresholds.packets && timerMs === thresholds.timerMs) return;
-  record.thresholds = thresholds;
-  announce(s, record);
+  record.thresholds = coming(record, thresholds);
+  const now = timedBy(record);
+  if (before.packets !== now.packets || before.timerMs !== now.timerMs) announce(s, record);
 }
 
 export function streamSnapshot(s: State): void {
   // Before the standby knows anything that it could take over with.
   bind(s);
+  forgetProof(s.rounds);
   s.streaming = true;
   s.sending = true;
   // At once, so that no change is told by handles of which the standby does not know that they are new.
@@ -199,7 +209,7 @@ function* snapshot(s: State, number: number): Generator<Frame> {
   const goesOn = (): boolean => s.streaming && s.snapshots === number;
   for (const record of s.sas) {
     if (!goesOn()) return;
-    yield { ...saFrame(record), term };
+    yield { ...saFrame(s, record), term };
   }
   for (const policy of s.policies.values()) {
     if (!goesOn()) return;
@@ -217,7 +227,11 @@ const ENTRIES_MAX = 1024;
 export function sendCounters(s: State): void {
   const moved = s.dirty.filter((record) => s.sas.has(record));
   for (let i = 0; i < moved.length; i += ENTRIES_MAX) {
-    const entries = moved.slice(i, i + ENTRIES_MAX).map(({ handle, counters }) => ({ handle, counters }));
+    const entries = moved.slice(i, i + ENTRIES_MAX).map((record) => {
+      const { handle, counters, quiet } = record;
+      noteSent(s.rounds, record.told, progressOf(record));
+      return quiet ? ({ handle, counters, quiet } as const) : { handle, counters };
+    });
     s.counts.updatesSent += entries.length;
     s.send({ type: 'counters', entries });
   }

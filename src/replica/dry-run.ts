@@ -1,6 +1,6 @@
 import { formatAddress, formatSpi } from '../xfrm/index.ts';
 import { ALARM_MS } from './clock.ts';
-import { courseOf, nextTerm, unseenAt } from './course.ts';
+import { courseOf, nextTerm, provenAt } from './course.ts';
 import type { Reading } from './effects.ts';
 import type { Role } from './frames.ts';
 import { canBeParked, JUMP_MAX, type Position } from './plan.ts';
@@ -95,11 +95,13 @@ export function dryRun(s: State, reading: Reading, nowMs: number, force: boolean
     const against: Objection[] = [{ code: 'active', refuses: false, text }];
     return { ...about, course: 'none', newTerm: term, against, unseenMs: null, totals: totalsOf(s, [], 0), sas: [] };
   }
-  const unseenMs = unseenAt(s, nowMs);
-  const { opened, strangers } = openings(s, reading, { kind: 'takeover', unseenMs, complete: s.complete });
+  const provenMs = provenAt(s, nowMs);
+  const unseenMs = Math.max(0, nowMs - provenMs);
+  const { complete } = s;
+  const { opened, strangers } = openings(s, reading, { kind: 'takeover', unseenMs, provenMs, complete });
   const planned =
     course.kind === 'switchover'
-      ? openings(s, reading, { kind: 'switchover', unseenMs: 0, complete: true }).opened
+      ? openings(s, reading, { kind: 'switchover', unseenMs: 0, provenMs, complete }).opened
       : [];
   const sas = opened.map((opening, i) => describe(s, opening, planned[i]));
   const totals = totalsOf(s, sas, strangers.length);

@@ -14,6 +14,7 @@ export interface Purpose {
     | 'policy'
     | 'policyDelete'
     | 'thresholds'
+    | 'adapt'
     | 'ceiling';
   /** Of the SA; 0 for policies. */
   readonly handle: number;
@@ -54,6 +55,11 @@ export interface TakeoverReport {
   readonly closedMax: number;
 }
 
+export interface CountersRead {
+  readonly handle: number;
+  readonly request: Request<'GETAE'>;
+}
+
 export type Effect =
   | { readonly type: 'send'; readonly frame: Frame }
   /** Sends what `frames` yields, as fast as the link takes it. */
@@ -64,6 +70,8 @@ export type Effect =
   | { readonly type: 'read'; readonly purpose: ReadPurpose }
   | { readonly type: 'readSa'; readonly handle: number; readonly request: Request<'GETSA'> }
   | { readonly type: 'readThresholds'; readonly handles: readonly number[] }
+  /** GETAE for neither threshold; the answers come back by `onReadCounters`. */
+  | { readonly type: 'readCounters'; readonly reads: readonly CountersRead[] }
   | { readonly type: 'persist'; readonly durable: Durable }
   /** Limits of key managers that ceilings hide, to have them after a restart. */
   | { readonly type: 'keepLimits'; readonly limits: readonly (readonly [sa: string, hardPacketLimit: bigint])[] }

@@ -20,6 +20,8 @@ export interface Hello {
 export interface CountersEntry {
   readonly handle: number;
   readonly counters: Readonly<Counters>;
+  /** The SA is silent: its counters and bitmap are exact, until a later entry says otherwise. */
+  readonly quiet?: true;
 }
 
 export type FrameBody =
@@ -58,6 +60,8 @@ export type FrameBody =
     }
   /** All that the active's kernel had said when it got the ping has been sent before this. */
   | { readonly type: 'pong'; readonly timeMs: number }
+  /** Standby to active: all that was sent before this pong has arrived. */
+  | { readonly type: 'proven'; readonly timeMs: number }
   | { readonly type: 'resyncRequest' }
   /** Standby to active: hand over. Active to standby: ask for it. */
   | { readonly type: 'handoverRequest' }

@@ -1,6 +1,7 @@
 /** What decides: SA records, roles and terms, the plan of a takeover. Pure logic; everything it wants done is an effect. */
 export type { DryRun } from './dry-run.ts';
 export {
+  type CountersRead,
   type Durable,
   type Effect,
   joined,
@@ -8,6 +9,7 @@ export {
   type TakeoverReport,
   type Write,
 } from './effects.ts';
+export { type Exposure, exposureOf, type TotalExposure } from './exposure.ts';
 export type { CountersEntry, Frame, FrameBody, Role } from './frames.ts';
 export type { GrantEntry } from './grants.ts';
 export { policyKey } from './install.ts';

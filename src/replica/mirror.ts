@@ -59,7 +59,9 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
       break;
     case 'pong':
       // During a snapshot it proves nothing of the SAs that have not been named yet.
-      if (s.complete && s.staleSas === undefined) s.provenMs = Math.max(s.provenMs ?? 0, frame.timeMs);
+      if (!s.complete || s.staleSas !== undefined) break;
+      s.provenMs = Math.max(s.provenMs ?? 0, frame.timeMs);
+      s.send({ type: 'proven', timeMs: frame.timeMs });
       break;
     case 'snapshotEnd':
       for (const record of s.staleSas ?? []) forget(s, record);
@@ -113,13 +115,15 @@ function takeIn(s: State, { handle, sa, thresholds }: Frame & { readonly type: '
   if (immediate) s.write(installing(s, record));
 }
 
-function takeInCounters(s: State, { handle, counters }: CountersEntry, nowMs: number, untold = false): void {
+function takeInCounters(s: State, { handle, counters, quiet }: CountersEntry, nowMs: number, untold = false): void {
   const record = s.sas.byHandle(handle);
   if (record === undefined) return;
   s.counts.updatesReceived++;
   const own = ownTimes(s, counters);
   record.timesTold = true;
-  if (s.rules.monotonic && isBehind(own, record.counters)) {
+  const behind = s.rules.monotonic && isBehind(own, record.counters);
+  record.quiet = quiet === true && counters.bitmap !== undefined && !behind;
+  if (behind) {
     // What waited to be sent can be overtaken by a newer account (S3).
     takeHigher(record, own, true);
   } else {

@@ -1,8 +1,17 @@
 import type { Sa } from '../client/index.ts';
 import { IpProto, SaDir, SaExtraFlag } from '../xfrm/index.ts';
-import { packetsWithin } from './rate.ts';
+import { packetsWithinAt } from './rate.ts';
 import { allRules, type Rules } from './rules.ts';
-import { type Counters, directionOf, isShut, numberOf, replayWindowOf, type SaRecord, SHUT_HI } from './sa.ts';
+import {
+  type Counters,
+  directionOf,
+  isShut,
+  numberOf,
+  replayWindowOf,
+  type SaRecord,
+  SHUT_HI,
+  type Thresholds,
+} from './sa.ts';
 
 /**
  * Where an SA goes on after its active node is gone. Symbols as in docs/safety.md: N, T the thresholds of the SA's events, R its
@@ -21,6 +30,11 @@ export interface PlanSettings {
   readonly rateFloorPps: number;
   /** `safe`: the kernel of the old active keeps to the grants. `available`: it may have gone on alone. */
   readonly mode: 'safe' | 'available';
+  /**
+   * The inbound window of an SA that was silent up to the last pong. `closed`: as of any other SA, above what can have come since then.
+   * `open`: as last seen, so that nothing is lost; what was accepted since then can be accepted again.
+   */
+  readonly quiet: 'closed' | 'open';
 }
 
 export interface Position {
@@ -39,8 +53,41 @@ const TIMER_UNIT_MS = 100;
 /** The kernel's timers come up to 8 in 63 jiffies late, and a jiffy (kernel/time/timer.c:calc_index). */
 const TIMER_LATE = 1 / 7;
 
-/** When the timer of an SA has surely run that reads as `timerMs`. */
-const latestMs = (timerMs: number): number => (timerMs + TIMER_UNIT_MS) * (1 + TIMER_LATE);
+/** After how long the timer of an SA has surely run. */
+export const latestMs = ({ timerMs }: Pick<Thresholds, 'timerMs'>): number =>
+  timerMs > 0 ? (timerMs + TIMER_UNIT_MS) * (1 + TIMER_LATE) : Number.POSITIVE_INFINITY;
+
+/** How many packets an SA carries in a time, at the most. */
+type Carried = (ms: number) => number;
+
+/**
+ * What the kernel can have counted and not announced: at any instant it has announced all but N - 1 packets, and all but what came since the
+ * timer had to run (xfrm_replay_notify). Without thresholds it is what came in `unseenMs`.
+ */
+export function heldBack(thresholds: Thresholds, carried: Carried, unseenMs: number): number {
+  const { packets, timerMs } = thresholds;
+  if (packets === 0 && timerMs === 0) return carried(unseenMs);
+  return Math.min(
+    packets > 0 ? packets - 1 : Number.POSITIVE_INFINITY,
+    timerMs > 0 ? carried(latestMs(thresholds)) : Number.POSITIVE_INFINITY,
+  );
+}
+
+/** U: what the kernel had not announced yet, and what came after the last that is known. Of a quiet SA it had announced everything. */
+function unseen({ quiet, thresholds }: SaRecord, carried: Carried, unseenMs: number): number {
+  return Math.ceil((quiet ? 0 : heldBack(thresholds, carried, unseenMs)) + carried(unseenMs));
+}
+
+/** How many packets the old active can have accepted of an SA, and not told. */
+export function unseenInbound(record: SaRecord, { rateFloorPps, quiet }: PlanSettings, known: Knowledge): number {
+  if (record.quiet && quiet === 'open') return 0;
+  const { unseenMs, provenMs } = known;
+  return unseen(
+    record,
+    (ms) => Math.max(packetsWithinAt(record.rate, ms, provenMs), (rateFloorPps * ms) / 1000),
+    unseenMs,
+  );
+}
 
 /** An SA and where it stands. */
 type Stated = Pick<SaRecord, 'sa' | 'counters'>;
@@ -59,42 +106,41 @@ export interface Knowledge {
   readonly unseenMs: number;
   /** Its whole account is here, with every grant. */
   readonly complete: boolean;
+  /** Until when it was, by this node's clock. */
+  readonly provenMs: number;
 }
 
 /** The position after an unplanned takeover. */
 export function takeoverPosition(
   record: SaRecord,
   settings: PlanSettings,
-  { unseenMs, complete }: Knowledge,
+  known: Knowledge,
   rules: Rules = allRules,
 ): Position {
+  const { unseenMs, complete, provenMs } = known;
   const direction = directionOf(record);
-  const { packets: n, timerMs } = record.thresholds;
-  const { rateMaxPps, rateFloorPps, inbound } = settings;
-  /** U: what the kernel had not announced yet, and what came after the last that is known. `carried`: packets in a time, at the most. */
-  const unseen = (carried: (ms: number) => number): number => {
-    // At any instant the kernel has announced all but N - 1 packets, and all but what came since the timer had to run
-    // (xfrm_replay_notify).
-    const held = Math.min(
-      n > 0 ? n - 1 : Number.POSITIVE_INFINITY,
-      timerMs > 0 ? carried(latestMs(timerMs)) : Number.POSITIVE_INFINITY,
-    );
-    return Math.ceil((Number.isFinite(held) ? held : carried(unseenMs)) + carried(unseenMs));
-  };
+  const { rateMaxPps, inbound } = settings;
   const atLineRate = (ms: number): number => (rateMaxPps * ms) / 1000;
-  const asLately = (ms: number): number => Math.max(packetsWithin(record.rate, ms), (rateFloorPps * ms) / 1000);
   const toGrant = rules.grants ? Math.max(0, record.granted - numberOf(record.counters)) : 0;
   // Where the old active's kernel keeps to the grant, there is nothing to be estimated.
   const isBound = settings.mode === 'safe' && complete && record.granted > 0;
-  const estimated = isBound || !rules.skip ? 0 : Math.max(n, SKIP_FACTOR * unseen(atLineRate));
+  const estimated =
+    isBound || !rules.skip
+      ? 0
+      : Math.max(record.thresholds.packets, SKIP_FACTOR * unseen(record, atLineRate, unseenMs));
   const skip = direction === 'in' ? 0 : Math.max(toGrant, estimated);
   const skipBy = skip === 0 ? 'none' : toGrant >= estimated ? 'grant' : 'estimate';
   // Whatever the counters look like: an inbound SA that was fresh at an earlier switchover looks like an outbound one.
   const closes =
     rules.strict && record.sa.attributes.saDir !== SaDir.OUT && inbound === 'strict' && replayWindowOf(record.sa) > 0;
-  const closed = closes ? unseen(asLately) : 0;
-  const unseenPackets = unseen((ms) => packetsWithin(record.rate, ms));
-  return { ...moved(record, Math.min(skip, JUMP_MAX), Math.min(closed, JUMP_MAX), closes, unseenPackets), skipBy };
+  const accepted = unseenInbound(record, settings, known);
+  const closed = closes ? accepted : 0;
+  const asSeen = record.quiet && accepted === 0;
+  const unseenPackets = asSeen ? 0 : unseen(record, (ms) => packetsWithinAt(record.rate, ms, provenMs), unseenMs);
+  return {
+    ...moved(record, Math.min(skip, JUMP_MAX), Math.min(closed, JUMP_MAX), closes && !asSeen, unseenPackets),
+    skipBy,
+  };
 }
 
 /** The position after a planned switchover: everything was seen, the window goes over as it is. */

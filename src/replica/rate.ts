@@ -27,9 +27,11 @@ export function newRate(packets: number, nowMs: number): Rate {
 
 /**
  * Takes note that the SA had carried `packets` at `nowMs`. All that came since the last note may have come at once: the kernel tells of an SA
- * soon after it has moved. Not so after a time in which nothing was told (`untold`): then they are taken to have come more evenly.
+ * soon after it has moved. Not so after a time in which nothing was told (`untold`): then they are taken to have come more evenly. True if a
+ * span has ended, so that the rate may be another one.
  */
-export function noteRate({ spans }: Rate, packets: number, nowMs: number, untold = false): void {
+export function noteRate({ spans }: Rate, packets: number, nowMs: number, untold = false): boolean {
+  let noted = false;
   for (const span of spans) {
     const ms = nowMs - span.sinceMs;
     if (ms < span.lengthMs) continue;
@@ -38,12 +40,21 @@ export function noteRate({ spans }: Rate, packets: number, nowMs: number, untold
     span.most = Math.max(count * within, span.most * 0.5 ** (ms / HALF_LIFE_MS));
     span.sinceMs = nowMs;
     span.sincePackets = packets;
+    noted = true;
   }
+  return noted;
 }
 
 /** The most packets in `ms`, whenever they begin: they lie in one span more than fit into that time. */
 export function packetsWithin({ spans }: Rate, ms: number): number {
   return Math.min(...spans.map(({ lengthMs, most }) => (Math.ceil(ms / lengthMs) + 1) * most));
+}
+
+/** The same as of `nowMs`, also if nothing was noted for long. Less than half a packet is none. */
+export function packetsWithinAt(rate: Rate, ms: number, nowMs: number): number {
+  const sinceMs = Math.max(...rate.spans.map((span) => span.sinceMs));
+  const packets = packetsWithin(rate, ms) * 0.5 ** (Math.max(0, nowMs - sinceMs) / HALF_LIFE_MS);
+  return packets < 0.5 ? 0 : packets;
 }
 
 /** Packets a second, over the longest span. */

@@ -1,9 +1,11 @@
 import { streamSnapshot } from './account.ts';
+import { restoreThresholds } from './adapt.ts';
 import type { Hello } from './frames.ts';
 import { unbind } from './grants.ts';
 import { setCounters, setNumbers } from './install.ts';
 import { shut } from './plan.ts';
 import { type State, write } from './state.ts';
+import { forgetProof } from './told.ts';
 import { beginUsed } from './used.ts';
 
 /** Who reigns: what a node makes of the other one's role and term (S4). */
@@ -93,6 +95,7 @@ export function stepDown(s: State, reason: string, term: number): void {
 
 export function becomeStandby(s: State): void {
   unbind(s);
+  restoreThresholds(s);
   s.role = 'standby';
   s.phase = 'steady';
   s.complete = false;
@@ -104,8 +107,12 @@ export function becomeStandby(s: State): void {
   if (s.demoteAsked) s.emit({ type: 'demoted' });
   s.demoteAsked = false;
   s.dirty = [];
+  forgetProof(s.rounds);
+  for (const set of [s.awake, s.adapting, s.thresholdsDue]) set.clear();
+  s.sweep = undefined;
   for (const record of s.sas) {
     record.dirty = false;
     record.installed = true;
+    record.quiet = false;
   }
 }

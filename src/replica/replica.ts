@@ -12,6 +12,7 @@ import {
   sendCounters,
   streamSnapshot,
 } from './account.ts';
+import { adapt, onAdapted, readThresholdsDue, restoreThresholds } from './adapt.ts';
 import { forgetPings, onPingTimes, pingOf } from './clock.ts';
 import { courseOf } from './course.ts';
 import { type DryRun, dryRun } from './dry-run.ts';
@@ -24,7 +25,9 @@ import { applyCounters, installing, onAccount, onCollision, reconcile } from './
 import { claim, onHello, stepDown } from './reign.ts';
 import { saKey, type Thresholds } from './sa.ts';
 import { type ReplicaSettings, State } from './state.ts';
+import { onReadCounters, sweep } from './sweep.ts';
 import { becomeActive, beginTakeover, noTakeover, onOpened, onTermStored, open } from './takeover.ts';
+import { notePong, onProven } from './told.ts';
 import { onOverlapRead, onUsed, onUsedRead } from './used.ts';
 
 const EEXIST = 17;
@@ -173,6 +176,11 @@ export class Replica {
     if (this.state.role === 'active') onReadThresholds(this.state, handle, thresholds);
   }
 
+  onReadCounters(handle: number, result: Result, nowMs: number): void {
+    const s = this.state;
+    if (s.role === 'active' && s.phase === 'steady') onReadCounters(s, handle, result, nowMs);
+  }
+
   onWritten(writes: readonly Write[], results: readonly Result[]): void {
     const s = this.state;
     writes.forEach(({ request, purpose: { op, handle } }, i) => {
@@ -180,6 +188,7 @@ export class Replica {
       const record = s.sas.byHandle(handle);
       if (error === undefined) {
         if (record && op === 'install') record.installed = true;
+        if (record && op === 'adapt') onAdapted(record);
       } else if (op === 'install' && error.errno === EEXIST && record) {
         s.readSa(record.id, handle);
       } else if (op === 'counters' && error.errno === ESRCH && s.role === 'standby') {
@@ -187,6 +196,8 @@ export class Replica {
         if (!record?.installed) return;
         record.installed = false;
         if (s.settings.install === 'immediate') s.write(installing(s, record));
+      } else if (op === 'adapt' && record) {
+        record.tuning = 'theirs';
       } else if (op === 'open') {
         if (s.takeover) s.takeover.failed++;
         if (record) record.installed = false;
@@ -212,6 +223,7 @@ export class Replica {
     s.peer = undefined;
     s.streaming = false;
     s.resigned = false;
+    s.rounds.watched = undefined;
     forgetAsked(s);
     forgetPings(s);
     // Whoever must be available does not wait for a standby that is not there.
@@ -244,7 +256,11 @@ export class Replica {
     switch (frame.type) {
       case 'ping':
         onPingTimes(s, frame, nowMs);
+        s.pingedMs = nowMs;
         if (s.role === 'active') s.emit({ type: 'pong', timeMs: frame.timeMs });
+        break;
+      case 'proven':
+        if (s.role === 'active') onProven(s.rounds, frame.timeMs);
         break;
       case 'resyncRequest':
         // Not in a handover: its final counters go by the handles that the standby has.
@@ -308,15 +324,26 @@ export class Replica {
   answerPing(timeMs: number): void {
     const s = this.state;
     if (s.role !== 'active' || s.phase !== 'steady' || s.resyncsPending > 0 || !s.streaming) return;
+    if (s.effects.some(({ type }) => type === 'readThresholds')) {
+      // Somebody has set thresholds, and what the kernel holds back by them is not known yet: after that.
+      s.emit({ type: 'pong', timeMs });
+      return;
+    }
     this.flush();
     s.send({ type: 'pong', timeMs });
+    notePong(s.rounds, timeMs, s.pingedMs);
   }
 
   /** From time to time; either node hears the other one at least so often. A standby asks the active how far its account goes. */
   tick(nowMs: number): void {
     const s = this.state;
     if (s.peer !== undefined) s.send(pingOf(s, nowMs));
-    if (s.role === 'active' && s.phase === 'steady' && nowMs >= s.claimByMs) claim(s);
+    if (s.role === 'active' && s.phase === 'steady') {
+      if (nowMs >= s.claimByMs) claim(s);
+      readThresholdsDue(s);
+      adapt(s, nowMs);
+      sweep(s, nowMs);
+    }
     warnOfCeilings(s);
   }
 
@@ -383,10 +410,11 @@ export class Replica {
     }
   }
 
-  /** This daemon ends. A standby that says so is not waited for. */
+  /** This daemon ends. A standby that says so is not waited for; an active leaves thresholds as it found them. */
   resign(): void {
     const s = this.state;
     if (s.role === 'standby' && s.phase === 'steady' && s.peer !== undefined) s.send({ type: 'resign' });
+    if (s.role === 'active') restoreThresholds(s);
   }
 
   /** Reads the kernel anew (active), or asks the active for a whole account (standby). */

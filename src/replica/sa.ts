@@ -1,6 +1,8 @@
-import type { AeventValues, Sa, SaId } from '../client/index.ts';
+import type { Aevent, AeventValues, Sa, SaId } from '../client/index.ts';
 import { AddressFamily, type AeventCursor, SaDir, sameAddress } from '../xfrm/index.ts';
+import type { Tuning } from './adapt.ts';
 import type { Rate } from './rate.ts';
+import { newTold, type Told } from './told.ts';
 
 /** What moves while an SA is used. Numbers as the kernel keeps them; 64-bit sequence numbers in two halves. */
 export interface Counters {
@@ -50,6 +52,18 @@ export interface SaRecord {
   timesTold: boolean;
   /** Active: where this SA began on this node, if it was taken over in this life of the daemon. */
   began: Readonly<Counters> | undefined;
+  /** It was silent for so long that its kernel has announced everything: counters and bitmap are exact (quiet.ts). */
+  quiet: boolean;
+  /** Active: when it was last seen to move. */
+  movedMs: number;
+  /** Active: with which T the kernel's timer for this SA can be running at most; undefined: not known yet, Infinity: it need not be running. */
+  timerMaxMs: number | undefined;
+  /** Active: its counters are being read to see whether it is quiet. */
+  probed: boolean;
+  /** Active: what of its progress has arrived at the standby. */
+  readonly told: Told;
+  /** Active: its thresholds are set by this node. `theirs`: somebody has set them since, and is left alone. */
+  tuning: Tuning | 'theirs' | undefined;
   /** Next record with the same SPI. */
   next: SaRecord | undefined;
 }
@@ -57,9 +71,11 @@ export interface SaRecord {
 /** The kernel's defaults (xfrm_aevent_rseqth 2 packets, xfrm_aevent_etime 1 s). */
 export const KERNEL_THRESHOLDS: Thresholds = { packets: 2, timerMs: 1000 };
 
-export function countersOf({ body, attributes }: Sa): Counters {
+export const countersOf = ({ body, attributes }: Sa): Counters => countersIn(attributes, body.curlft);
+
+function countersIn(attributes: Sa['attributes'], lifetime: Sa['body']['curlft']): Counters {
   const { replayEsnVal: esn, replayVal: plain } = attributes;
-  const { bytes, packets, addTime, useTime } = body.curlft;
+  const { bytes, packets, addTime, useTime } = lifetime;
   return {
     oseq: esn?.oseq ?? plain?.oseq ?? 0,
     oseqHi: esn?.oseqHi ?? 0,
@@ -71,6 +87,12 @@ export function countersOf({ body, attributes }: Sa): Counters {
     addTime: Number(addTime),
     useTime: Number(useTime),
   };
+}
+
+/** Counters in an answer to GETAE. */
+export function countersOfAevent({ attributes }: Pick<Aevent, 'attributes'>): Counters {
+  const none = { bytes: 0n, packets: 0n, addTime: 0n, useTime: 0n };
+  return countersIn(attributes, attributes.ltimeVal ?? none);
 }
 
 /** Counters in the form that NEWAE and NEWSA take: REPLAY_ESN_VAL for SAs that have a bitmap attribute, never both. */
@@ -105,10 +127,27 @@ export function withCounters({ sa, counters }: Pick<SaRecord, 'sa' | 'counters'>
 /** The last outbound number that was used, both halves. */
 export const numberOf = ({ oseq, oseqHi }: Counters): number => oseqHi * 2 ** 32 + oseq;
 
+/** How far an SA has come: it goes one way, so that one of its numbers moves. */
+export const progressOf = ({ counters: { oseq, oseqHi, seq, seqHi } }: Pick<SaRecord, 'counters'>): number =>
+  (oseqHi + seqHi) * 2 ** 32 + oseq + seq;
+
 /** What a new record knows of its SA: nothing yet. */
 export const newRecordState = (): Pick<
   SaRecord,
-  'dirty' | 'granted' | 'raiseAt' | 'ceiling' | 'softTold' | 'timesTold' | 'began' | 'next'
+  | 'dirty'
+  | 'granted'
+  | 'raiseAt'
+  | 'ceiling'
+  | 'softTold'
+  | 'timesTold'
+  | 'began'
+  | 'quiet'
+  | 'movedMs'
+  | 'timerMaxMs'
+  | 'probed'
+  | 'told'
+  | 'tuning'
+  | 'next'
 > => ({
   dirty: false,
   granted: 0,
@@ -117,6 +156,12 @@ export const newRecordState = (): Pick<
   softTold: false,
   timesTold: false,
   began: undefined,
+  quiet: false,
+  movedMs: 0,
+  timerMaxMs: undefined,
+  probed: false,
+  told: newTold(),
+  tuning: undefined,
   next: undefined,
 });
 

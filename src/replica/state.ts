@@ -1,4 +1,5 @@
 import { type Policy, type SaId, usersaId } from '../client/index.ts';
+import type { AdaptSettings } from './adapt.ts';
 import { newClock } from './clock.ts';
 import type { Effect, Purpose, ReadPurpose, TakeoverReport, Write } from './effects.ts';
 import type { FrameBody, Hello, Role } from './frames.ts';
@@ -7,6 +8,7 @@ import type { PlanSettings, Position } from './plan.ts';
 import { allRules, type Rules } from './rules.ts';
 import { type Counters, type SaRecord, SaTable } from './sa.ts';
 import type { Selection } from './select.ts';
+import { newRounds } from './told.ts';
 import type { Used } from './used.ts';
 
 export interface ReplicaSettings {
@@ -17,6 +19,9 @@ export interface ReplicaSettings {
   readonly selection: Selection;
   readonly plan: PlanSettings;
   readonly grants: GrantSettings;
+  readonly exposure: AdaptSettings;
+  /** The active reads the counters of every SA once in so long, as the kernel can lose an event without a word. 0: never. */
+  readonly sweepMs: number;
   /** `immediate`: the standby keeps SAs in its kernel, unable to send. `takeover`: it holds them back until it takes over. */
   readonly install: 'immediate' | 'takeover';
   /** How long the kernel must be quiet before a planned switchover reads the final counters, and how long that is waited for. */
@@ -39,6 +44,7 @@ export interface Takeover {
   readonly positions: Map<number, Position>;
   /** From when to when nothing is known of the old active. */
   readonly unseenMs: number;
+  readonly provenMs: number;
   /** The whole account of the old active was here. */
   readonly complete: boolean;
   failed: number;
@@ -51,6 +57,10 @@ export interface Takeover {
 const RESYNCS_MAX = 2;
 /** Changes remembered while readings are under way, some megabytes. */
 const MEANWHILE_MAX = 100_000;
+
+/** CONFIG_HZ of Linux goes from 100 to 1200; below it on machines that are no gateways. */
+const HZ_MIN = 100;
+const HZ_MAX = 1200;
 
 /** All that a node's replica knows, and the effects it wants. The modules beside this one are functions over it. */
 export class State {
@@ -73,6 +83,7 @@ export class State {
     aevents: 0,
     updatesSent: 0,
     updatesReceived: 0,
+    swept: 0,
     overruns: 0,
     resyncs: 0,
     staleFrames: 0,
@@ -134,6 +145,19 @@ export class State {
   readonly keptLimits = new Map<string, bigint>();
   /** Active: said once while no standby is there that ceilings will be reached. */
   warnedOfCeilings = false;
+  /** Active: what of the account has arrived. */
+  readonly rounds = newRounds();
+  /** Active: when the latest ping came: what is said by a pong holds at least for then. */
+  pingedMs = 0;
+  /** Active: SAs that are not known to be silent. */
+  readonly awake = new Set<SaRecord>();
+  /** Active: where the sweep is, until when it has come, and how many SAs it may read. */
+  sweep: { rest: Iterator<SaRecord>; untilMs: number; credit: number } | undefined;
+  /** Active: SAs whose thresholds may have to be set, or are to be read. */
+  readonly adapting = new Set<SaRecord>();
+  readonly thresholdsDue = new Set<SaRecord>();
+  /** The HZ of this node's kernel, as far as it is known: within these. */
+  readonly hz = { low: HZ_MIN, high: HZ_MAX };
   /** Active: number of the latest snapshot; an older one that is still being sent stops. */
   snapshots = 0;
   /** Active: the latest snapshot has not been sent to its end. */

@@ -348,6 +348,14 @@ export class Daemon implements WireEnd {
       case 'readThresholds':
         this.#readThresholds([...effect.handles]);
         return true;
+      case 'readCounters': {
+        const results = effect.reads.map(({ request }) => kernel.execute(request));
+        this.#goOn(() => {
+          for (const [i, result] of results.entries())
+            replica.onReadCounters(effect.reads[i]?.handle ?? 0, result, this.nowMs);
+        });
+        return true;
+      }
       case 'persist':
         disk.write({ ...effect.durable, bootId }, (failure) =>
           this.run(() => {

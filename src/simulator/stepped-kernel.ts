@@ -32,6 +32,7 @@ const RELEASE = '6.12.117';
 
 export interface SteppedKernelOptions {
   readonly release?: string;
+  readonly hz?: number;
   /** How a socket with a receiver hands over what has come. */
   readonly later?: (run: () => void) => void;
 }
@@ -68,9 +69,9 @@ export class SteppedKernel {
   #seq = 0;
   #ports = 0;
 
-  constructor(clock: Clock, { release = RELEASE, later = () => {} }: SteppedKernelOptions = {}) {
+  constructor(clock: Clock, { release = RELEASE, hz = 250, later = () => {} }: SteppedKernelOptions = {}) {
     // Nothing here is left to chance: SPIs are given, and port ids count up.
-    this.#kernel = new EmulatedKernel({ clock, release, later, random: () => ++this.#ports, processId: 1 });
+    this.#kernel = new EmulatedKernel({ clock, release, hz, later, random: () => ++this.#ports, processId: 1 });
     watchSas(this.#kernel.engine, (slot) => this.#keys.delete(slot));
     this.#socket = this.#kernel.openNow();
   }
@@ -93,6 +94,11 @@ export class SteppedKernel {
   deafen(): void {
     this.#events?.close();
     this.#events = undefined;
+  }
+
+  /** The kernel has no memory for the next event, and says nothing. */
+  loseNext(): void {
+    this.#events?.loseNext();
   }
 
   /** What waits for the daemon; valid until the next call. */

@@ -22,6 +22,8 @@ const MEND_MS = 6_000;
 const QUIET_MS = 2_500;
 /** How long a grant lasts at an SA's highest rate. */
 const GRANT_MS = 500;
+/** Within a story every SA is read. */
+const SWEEP_MS = 1_000;
 /** A daemon restarts at the latest after this, if its disk lets it. */
 const RESTART_MS = 300;
 const IDLE_LOOK_MS = 5;
@@ -312,8 +314,10 @@ export class World {
         ],
         policies: true,
       },
-      plan: { inbound, rateMaxPps, rateFloorPps, mode },
+      plan: { inbound, rateMaxPps, rateFloorPps, mode, quiet: 'closed' },
       grants: { mode, numbersMin, horizonMs: GRANT_MS },
+      exposure: { adaptive: true, packets: 1000, ms: 1000 },
+      sweepMs: SWEEP_MS,
       install,
       drainMs,
       drainMaxMs,

@@ -504,7 +504,7 @@ function addressHex(address: string): string {
 
 /** A limit that is infinite but for the mark of a ceiling (docs/decisions/0014). */
 const MARKED = '18446744073709551525';
-const INFINITE = '(INF)';
+const INFINITE = 'INF';
 
 /** Packet limits are left out: there a ceiling may stand while an SA is in use. */
 function timeLimits(sa: SaText | undefined): Record<string, string> {

@@ -70,6 +70,12 @@ export class Cluster implements AsyncDisposable {
     delete this.nodes[name];
   }
 
+  /** As SIGTERM does. */
+  async resign(name: 'a' | 'b'): Promise<void> {
+    await this.nodes[name]?.stop({ resign: true });
+    delete this.nodes[name];
+  }
+
   control(name: 'a' | 'b', request: Parameters<typeof callControl>[1]): Promise<object> {
     return callControl(this.file(name, 'control.sock'), request);
   }

@@ -148,6 +148,8 @@ describeNative('the program, in a namespace for each node, with a cable between 
       unseenMs: expect.any(Number),
       clockOffsetMs: expect.any(Number),
       clockUncertaintyMs: expect.any(Number),
+      exposure: { packets: 0, ms: 0, worst: null },
+      quiet: 0,
       counts: expect.any(Object),
       list: [],
     });

@@ -21,6 +21,8 @@ export interface PairOptions {
   readonly install?: 'immediate' | 'takeover';
   readonly inbound?: 'strict' | 'window';
   readonly receiveBufferBytes?: number;
+  /** Other keys of the configuration, by table. */
+  readonly more?: Readonly<Record<string, Record<string, unknown>>>;
   /** How many numbers a grant has at least. */
   readonly grantMin?: number;
   /** What the SAs of a connection start with. */
@@ -62,7 +64,7 @@ export class Pair implements AsyncDisposable {
   }
 
   async #begin(options: PairOptions): Promise<void> {
-    const { install = 'immediate', inbound = 'strict', receiveBufferBytes, grantMin, start } = options;
+    const { install = 'immediate', inbound = 'strict', receiveBufferBytes, grantMin, more = {}, start } = options;
     this.#install = install;
     const kernel = receiveBufferBytes === undefined ? {} : { receive_buffer_bytes: receiveBufferBytes };
     for (const name of GATEWAYS)
@@ -79,6 +81,7 @@ export class Pair implements AsyncDisposable {
           kernel,
         ],
       );
+    for (const name of GATEWAYS) await this.cluster.set(name, ...Object.entries(more).flat());
     // The one with the later name dials.
     await this.cluster.set('b', 'peer', { address: `127.0.0.1:${this.cable.port}` });
     for (const host of ['a', 'peer'] as const)

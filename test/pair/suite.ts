@@ -13,6 +13,9 @@ const UNSEEN = 20;
 /** A key manager's threshold that holds much back, and a timer that does not run in a test, whatever the kernel's jiffies. */
 const HELD_BACK = { replayThresh: 50, etimerThresh: 1_000_000 };
 
+/** Some seconds, whatever the kernel's jiffies. */
+const SLOW = { replayThresh: 3, etimerThresh: 5000 };
+
 /** A grant that a test can use up. */
 const GRANT = 64;
 
@@ -79,7 +82,7 @@ export const pairChecks: Readonly<Record<string, Check>> = {
   },
 
   'thresholds that hold back: read from the kernel, and the skip is above what they hide': async (make) => {
-    await using pair = await Pair.make(make);
+    await using pair = await Pair.make(make, { more: { exposure: { adaptive: false } } });
     for (const direction of ['out', 'in'] as const)
       await pair.with('a', (client) => client.setAevent(saIdOf(saOf(ESN, direction)), HELD_BACK));
     await pair.cluster.when(
@@ -102,6 +105,39 @@ export const pairChecks: Readonly<Record<string, Check>> = {
     await pair.replay('b');
     const packets = await pair.transmit('b', ESN, 1);
     same((await pair.machine.arrive('peer', packets)).length, 1);
+  },
+
+  'SAs that are silent: known to be so, exposed to nothing, and taken over as they are': async (make) => {
+    await using pair = await Pair.make(make, { more: { takeover: { quiet: 'open' } } });
+    await pair.flow('a', 9);
+    for (const name of ['a', 'b'] as const)
+      await pair.cluster.until(name, (s) => s.quiet === 2 * all.length && s.exposure?.packets === 0);
+    await pair.powerOff('a');
+    await pair.cluster.until('b', (s) => !s.peer.connected);
+    same((await pair.promote('b')).kind, 'takeover');
+    await pair.replay('b');
+    await pair.flow('b', 3);
+    await pair.replay('b');
+  },
+
+  'thresholds: T is lowered to the target in jiffies that nobody has told, and put back when the daemon ends': async (
+    make,
+  ) => {
+    await using pair = await Pair.make(make, { more: { exposure: { ms: 400 } } });
+    const thresholdsOf = (direction: 'in' | 'out') =>
+      pair.with('a', async (client) => {
+        const aevent = await client.getAevent(saIdOf(saOf(ESN, direction)), { thresholds: true });
+        return [aevent?.attributes.replayThresh, aevent?.attributes.etimerThresh];
+      });
+    await pair.with('a', (client) => client.setAevent(saIdOf(saOf(ESN, 'out')), SLOW));
+    const [packets, found] = await thresholdsOf('out');
+    // Units of 100 ms, as it is read.
+    ok((found ?? 0) >= 40);
+    await pair.cluster.when(async () => [3, 4].includes((await thresholdsOf('out'))[1] ?? 0));
+    await pair.flow('a', 9);
+    await pair.inStep('b');
+    await pair.cluster.resign('a');
+    same(await thresholdsOf('out'), [packets, found]);
   },
 
   ...Object.fromEntries(

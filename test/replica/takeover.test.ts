@@ -54,6 +54,7 @@ describe('takeover', () => {
   it('strict: timers of the kernel come late, and what was accepted until then is not accepted again', () => {
     const world = pair([sa(0x102, { attributes: { replayThresh: 100_000, etimerThresh: 525 } })], {
       plan: { rateFloorPps: 1_000 },
+      exposure: { adaptive: false },
     });
     const { a, b } = world;
     let n = 0n;
@@ -66,6 +67,7 @@ describe('takeover', () => {
     expect(n).toBeGreaterThan(2200n);
     const late = pair([sa(0x102, { attributes: { replayThresh: 100_000, etimerThresh: 525 } })], {
       plan: { rateFloorPps: 1_000 },
+      exposure: { adaptive: false },
     });
     for (let i = 1n; i < n; i++) {
       late.a.kernel.accept(id(0x102), i);

@@ -37,6 +37,10 @@ export interface WorldOptions {
   readonly numbersMin?: number;
   /** How far the time of day of b is ahead of a's. */
   readonly offsetMs?: number;
+  readonly exposure?: Partial<ReplicaSettings['exposure']>;
+  readonly sweepMs?: number;
+  /** Of the kernels. */
+  readonly hz?: number;
 }
 
 export class TestNode {
@@ -64,7 +68,7 @@ export class TestNode {
     this.#world = world;
     this.name = name;
     this.disk = disk;
-    this.kernel = new SteppedKernel(clock);
+    this.kernel = world.newKernel(clock);
   }
 
   get state() {
@@ -93,7 +97,7 @@ export class TestNode {
   /** The machine dies: kernel and addresses are gone, the disk stays. After a boot nobody is active. */
   powerOff(): void {
     this.crash();
-    this.kernel = new SteppedKernel(this.clock);
+    this.kernel = this.#world.newKernel(this.clock);
     if (this.#world.holder === this) this.#world.holder = undefined;
   }
 
@@ -186,6 +190,9 @@ export class TestNode {
           if (thresholds) replica.onReadThresholds(handle, thresholds);
         }
         break;
+      case 'readCounters':
+        for (const { handle, request } of effect.reads) replica.onReadCounters(handle, kernel.execute(request), nowMs);
+        break;
       case 'persist':
         if (this.diskFault !== undefined) replica.onPersistFailed(this.diskFault, nowMs);
         else {
@@ -242,7 +249,14 @@ export class World {
   }
 
   settings(node: string): ReplicaSettings {
-    const { plan = {}, install = 'immediate', mode = 'available', numbersMin = 1 << 18 } = this.#options;
+    const {
+      plan = {},
+      install = 'immediate',
+      mode = 'available',
+      numbersMin = 1 << 18,
+      exposure = {},
+      sweepMs = 10_000,
+    } = this.#options;
     return {
       cluster: 'c',
       node,
@@ -258,13 +272,20 @@ export class World {
         ],
         policies: true,
       },
-      plan: { inbound: 'strict', rateMaxPps: 10_000, rateFloorPps: 1_000, mode, ...plan },
+      plan: { inbound: 'strict', rateMaxPps: 10_000, rateFloorPps: 1_000, mode, quiet: 'closed', ...plan },
       grants: { mode, numbersMin, horizonMs: 10_000 },
+      exposure: { adaptive: true, packets: 1_000, ms: 1_000, ...exposure },
+      sweepMs,
       install,
       drainMs: 50,
       drainMaxMs: 1000,
       claimAfterMs: 2000,
     };
+  }
+
+  newKernel(clock: VirtualClock): SteppedKernel {
+    const { hz } = this.#options;
+    return new SteppedKernel(clock, hz === undefined ? {} : { hz });
   }
 
   get nowMs(): number {
