@@ -119,11 +119,11 @@ function statusText(status: Status): string {
       ? [`  grants    ${bound ? 'bind: outbound numbers only as far as the standby knows' : 'none: no standby'}`]
       : []),
     ...(unseenMs === null ? [] : [`  unseen    ${unseenMs} ms of the active's progress`]),
-    `  exposure  ${exposureText(exposure)}`,
-    `  quiet     ${quiet} SAs are known to be silent`,
     ...(status.clockOffsetMs === null
       ? []
       : [`  clock     ${peer.name}'s is ${offsetText(status.clockOffsetMs, status.clockUncertaintyMs ?? 0)}`]),
+    `  exposure  ${exposureText(exposure)}`,
+    `  quiet     ${quiet} SAs are known to be silent`,
     `  counts    ${pairs(counts)}`,
   ];
   if (status.gateway !== undefined) lines.push(`  packets   ${pairs(status.gateway)}`);
@@ -138,6 +138,11 @@ function statusText(status: Status): string {
   return lines.join('\n');
 }
 
+function offsetText(ms: number, uncertaintyMs: number): string {
+  const text = `${Math.abs(ms)} ms ${ms < 0 ? 'behind' : 'ahead'}, give or take ${uncertaintyMs} ms`;
+  return Math.abs(ms) > 1000 ? paint('alarm', text) : text;
+}
+
 function exposureText(exposure: Status['exposure']): string {
   if (exposure === null) return paint('alarm', 'everything: no standby has a whole account');
   const { packets, ms, worst } = exposure;
@@ -147,11 +152,6 @@ function exposureText(exposure: Status['exposure']): string {
 
 const within = (ms: number | null): string =>
   ms === 0 ? '' : ms === null ? ', without a bound in time' : ` in ${ms} ms`;
-
-function offsetText(ms: number, uncertaintyMs: number): string {
-  const text = `${Math.abs(ms)} ms ${ms < 0 ? 'behind' : 'ahead'}, give or take ${uncertaintyMs} ms`;
-  return Math.abs(ms) > 1000 ? paint('alarm', text) : text;
-}
 
 const pairs = (counts: Readonly<Record<string, number>>): string =>
   Object.entries(counts)

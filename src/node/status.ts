@@ -28,13 +28,13 @@ export interface Status {
   readonly policies: number;
   /** Standby: for how long nothing is known of the active. What a takeover now would have to assume it sent meanwhile. */
   readonly unseenMs: number | null;
+  /** The other node's time of day less this node's, and how far off that can be; null: not measured yet. */
+  readonly clockOffsetMs: number | null;
+  readonly clockUncertaintyMs: number | null;
   /** Progress that no standby has seen (docs/safety.md, exposure); null: no standby has a whole account. */
   readonly exposure: ExposureStatus | null;
   /** SAs that are known to be silent. */
   readonly quiet: number;
-  /** The other node's time of day less this node's, and how far off that can be; null: not measured yet. */
-  readonly clockOffsetMs: number | null;
-  readonly clockUncertaintyMs: number | null;
   readonly counts: State['counts'];
   /** What became of the packets of the user-space gateway, by verdict; absent where the kernel forwards. */
   readonly gateway?: GatewayCounts;
@@ -126,10 +126,10 @@ export function statusOf(
     installed: records.filter((r) => r.installed).length,
     policies: state.policies.size,
     unseenMs: role === 'standby' && provenMs !== undefined ? Math.round(about.nowMs - provenMs) : null,
-    exposure: exposure === undefined ? null : exposureStatus(exposure),
-    quiet: records.filter((r) => r.quiet).length,
     clockOffsetMs: clock.offset === undefined ? null : tenth(clock.offset.ms),
     clockUncertaintyMs: clock.offset === undefined ? null : tenth(clock.offset.uncertaintyMs),
+    exposure: exposure === undefined ? null : exposureStatus(exposure),
+    quiet: records.filter((r) => r.quiet).length,
     counts,
     ...(about.gateway === undefined ? {} : { gateway: about.gateway }),
     ...(about.sas ? { list: records.map(listed) } : {}),

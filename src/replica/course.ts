@@ -38,8 +38,6 @@ export const nextTerm = ({ term, peer }: State): number => Math.max(term, peer?.
  */
 const UNKNOWN_MS = 86_400_000;
 
-/** For how long nothing is known of the active (docs/safety.md, U). */
-export function unseenAt({ complete, provenMs }: State, nowMs: number): number {
-  const sinceMs = complete || provenMs !== undefined ? (provenMs ?? 0) : nowMs - UNKNOWN_MS;
-  return Math.max(0, nowMs - sinceMs);
-}
+/** Until when everything is known of the active, by this node's clock (docs/safety.md, the unseen time). */
+export const provenAt = ({ complete, provenMs }: State, nowMs: number): number =>
+  complete || provenMs !== undefined ? (provenMs ?? 0) : nowMs - UNKNOWN_MS;

@@ -1,6 +1,6 @@
 import { formatAddress, formatSpi } from '../xfrm/index.ts';
 import { ALARM_MS } from './clock.ts';
-import { courseOf, nextTerm, unseenAt } from './course.ts';
+import { courseOf, nextTerm, provenAt } from './course.ts';
 import type { Reading } from './effects.ts';
 import type { Role } from './frames.ts';
 import { canBeParked, JUMP_MAX, type Position } from './plan.ts';
@@ -93,18 +93,15 @@ export function dryRun(s: State, reading: Reading, nowMs: number, force: boolean
   if (role === 'active') {
     const text = 'this node is active: there is nothing to take over, and promote would change nothing';
     const against: Objection[] = [{ code: 'active', refuses: false, text }];
-    return { ...about, newTerm: term, against, unseenMs: null, totals: totalsOf(s, [], 0), sas: [] };
+    return { ...about, course: 'none', newTerm: term, against, unseenMs: null, totals: totalsOf(s, [], 0), sas: [] };
   }
-  const unseenMs = unseenAt(s, nowMs);
-  const { opened, strangers } = openings(s, reading, {
-    kind: 'takeover',
-    unseenMs,
-    provenMs: nowMs - unseenMs,
-    complete: s.complete,
-  });
+  const provenMs = provenAt(s, nowMs);
+  const unseenMs = Math.max(0, nowMs - provenMs);
+  const { complete } = s;
+  const { opened, strangers } = openings(s, reading, { kind: 'takeover', unseenMs, provenMs, complete });
   const planned =
     course.kind === 'switchover'
-      ? openings(s, reading, { kind: 'switchover', unseenMs: 0, provenMs: nowMs, complete: true }).opened
+      ? openings(s, reading, { kind: 'switchover', unseenMs: 0, provenMs, complete }).opened
       : [];
   const sas = opened.map((opening, i) => describe(s, opening, planned[i]));
   const totals = totalsOf(s, sas, strangers.length);

@@ -137,8 +137,10 @@ export function takeoverPosition(
   const closed = closes ? accepted : 0;
   const asSeen = record.quiet && accepted === 0;
   const unseenPackets = asSeen ? 0 : unseen(record, (ms) => packetsWithinAt(record.rate, ms, provenMs), unseenMs);
-  const shut = closes && !asSeen;
-  return { ...moved(record, Math.min(skip, JUMP_MAX), Math.min(closed, JUMP_MAX), shut, unseenPackets), skipBy };
+  return {
+    ...moved(record, Math.min(skip, JUMP_MAX), Math.min(closed, JUMP_MAX), closes && !asSeen, unseenPackets),
+    skipBy,
+  };
 }
 
 /** The position after a planned switchover: everything was seen, the window goes over as it is. */

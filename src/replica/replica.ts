@@ -255,8 +255,8 @@ export class Replica {
     const s = this.state;
     switch (frame.type) {
       case 'ping':
-        s.pingedMs = nowMs;
         onPingTimes(s, frame, nowMs);
+        s.pingedMs = nowMs;
         if (s.role === 'active') s.emit({ type: 'pong', timeMs: frame.timeMs });
         break;
       case 'proven':

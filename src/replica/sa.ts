@@ -48,6 +48,10 @@ export interface SaRecord {
   ceiling: bigint | undefined;
   /** Active: the kernel has told the key manager that a soft limit was reached; it must not tell it again. */
   softTold: boolean;
+  /** Standby: the times come from the other node's account; they are shifted if its clock turns out to be another (`clock.ts`). */
+  timesTold: boolean;
+  /** Active: where this SA began on this node, if it was taken over in this life of the daemon. */
+  began: Readonly<Counters> | undefined;
   /** It was silent for so long that its kernel has announced everything: counters and bitmap are exact (quiet.ts). */
   quiet: boolean;
   /** Active: when it was last seen to move. */
@@ -60,10 +64,6 @@ export interface SaRecord {
   readonly told: Told;
   /** Active: its thresholds are set by this node. `theirs`: somebody has set them since, and is left alone. */
   tuning: Tuning | 'theirs' | undefined;
-  /** Standby: the times come from the other node's account; they are shifted if its clock turns out to be another (`clock.ts`). */
-  timesTold: boolean;
-  /** Active: where this SA began on this node, if it was taken over in this life of the daemon. */
-  began: Readonly<Counters> | undefined;
   /** Next record with the same SPI. */
   next: SaRecord | undefined;
 }
@@ -139,14 +139,14 @@ export const newRecordState = (): Pick<
   | 'raiseAt'
   | 'ceiling'
   | 'softTold'
+  | 'timesTold'
+  | 'began'
   | 'quiet'
   | 'movedMs'
   | 'timerMaxMs'
   | 'probed'
   | 'told'
   | 'tuning'
-  | 'timesTold'
-  | 'began'
   | 'next'
 > => ({
   dirty: false,
@@ -154,14 +154,14 @@ export const newRecordState = (): Pick<
   raiseAt: Number.POSITIVE_INFINITY,
   ceiling: undefined,
   softTold: false,
+  timesTold: false,
+  began: undefined,
   quiet: false,
   movedMs: 0,
   timerMaxMs: undefined,
   probed: false,
   told: newTold(),
   tuning: undefined,
-  timesTold: false,
-  began: undefined,
   next: undefined,
 });
 

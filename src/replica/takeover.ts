@@ -1,9 +1,9 @@
 import { type Sa, saIdOf } from '../client/index.ts';
 import { streamSnapshot } from './account.ts';
-import { nextTerm, unseenAt } from './course.ts';
+import { nextTerm, provenAt } from './course.ts';
 import type { Reading, TakeoverReport, Write } from './effects.ts';
 import { deleteSa, newSa, putPolicy, sameSa, setCounters } from './install.ts';
-import { JUMP_MAX, type Knowledge, type Position, switchoverPosition, takeoverPosition } from './plan.ts';
+import { JUMP_MAX, type Position, switchoverPosition, takeoverPosition } from './plan.ts';
 import { watch } from './quiet.ts';
 import { claim } from './reign.ts';
 import { type Counters, countersOf, isParked, type SaRecord, takeHigher } from './sa.ts';
@@ -13,8 +13,8 @@ import { type State, type Takeover, write } from './state.ts';
 /** A standby becomes the active: a new term on disk, then every SA at its new position, then the addresses. */
 
 export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): void {
-  const unseenMs = kind === 'switchover' ? 0 : unseenAt(s, nowMs);
-  const provenMs = nowMs - unseenAt(s, nowMs);
+  const provenMs = provenAt(s, nowMs);
+  const unseenMs = kind === 'switchover' ? 0 : Math.max(0, nowMs - provenMs);
   s.phase = 'takingOver';
   const term = nextTerm(s);
   s.takeover = {
@@ -57,7 +57,7 @@ export interface Opening {
 export function openings(
   s: State,
   reading: Reading,
-  how: Knowledge & Pick<Takeover, 'kind'>,
+  how: Pick<Takeover, 'kind' | 'unseenMs' | 'provenMs' | 'complete'>,
 ): { readonly opened: Opening[]; readonly strangers: Sa[] } {
   const strangers: Sa[] = [];
   const here = new Map<SaRecord, Counters>();

@@ -190,8 +190,8 @@ describe('bytes that are no frame', () => {
     ['a hello that is no JSON', [0, 0, 0, 0, 1, ...Buffer.from('{')]],
     ['a time that is none', [8, 0, 0, 0, 1, 0x7f, 0xf8, 0, 0, 0, 0, 0, 0]],
     ['a ping with half an echo', [8, 0, 0, 0, 1, ...new Array<number>(24).fill(0)]],
-    ['a used frame that is neither the last nor not', [19, 0, 0, 0, 1, 2, 0]],
-    ['a count of used numbers that is not there', [19, 0, 0, 0, 1, 1, 0xff, 0xff, 0xff, 0x7f]],
+    ['a used frame that is neither the last nor not', [20, 0, 0, 0, 1, 2, 0]],
+    ['a count of used numbers that is not there', [20, 0, 0, 0, 1, 1, 0xff, 0xff, 0xff, 0x7f]],
     ['nothing', []],
   ])('%s', (_, payload) => {
     expect(() => decodeFrame(Uint8Array.of(0, 0, 0, payload.length, ...payload))).toThrow(LinkError);

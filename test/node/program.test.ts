@@ -146,10 +146,10 @@ describeNative('the program, in a namespace for each node, with a cable between 
       installed: 0,
       policies: 3,
       unseenMs: expect.any(Number),
-      exposure: { packets: 0, ms: 0, worst: null },
-      quiet: 0,
       clockOffsetMs: expect.any(Number),
       clockUncertaintyMs: expect.any(Number),
+      exposure: { packets: 0, ms: 0, worst: null },
+      quiet: 0,
       counts: expect.any(Object),
       list: [],
     });

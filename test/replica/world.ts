@@ -35,12 +35,12 @@ export interface WorldOptions {
   readonly install?: ReplicaSettings['install'];
   readonly mode?: PlanSettings['mode'];
   readonly numbersMin?: number;
+  /** How far the time of day of b is ahead of a's. */
+  readonly offsetMs?: number;
   readonly exposure?: Partial<ReplicaSettings['exposure']>;
   readonly sweepMs?: number;
   /** Of the kernels. */
   readonly hz?: number;
-  /** How far the time of day of b is ahead of a's. */
-  readonly offsetMs?: number;
 }
 
 export class TestNode {
