@@ -15,7 +15,8 @@ export interface Purpose {
     | 'policyDelete'
     | 'thresholds'
     | 'adapt'
-    | 'ceiling';
+    | 'ceiling'
+    | 'leap';
   /** Of the SA; 0 for policies. */
   readonly handle: number;
 }

@@ -139,7 +139,7 @@ function moveAbove(s: State, moved: readonly (readonly [SaRecord, number])[]): v
     for (let i = 0; i < entries.length; i += ENTRIES_MAX)
       s.send({ type: 'grants', id: s.nextAsk++, entries: entries.slice(i, i + ENTRIES_MAX) });
   }
-  s.write(records.map((record) => write('counters', record.handle, setNumbers(record, record.counters))));
+  s.write(records.map((record) => write('leap', record.handle, setNumbers(record, record.counters))));
   const ended = records.filter(({ sa, counters }) => isParked(sa, counters)).length;
   if (ended > 0) s.log('error', `${ended} SAs have no sequence numbers left and cannot send: re-key them`);
   s.log('warn', `${moved.length} SAs go on above the numbers that the old active has used`);

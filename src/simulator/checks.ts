@@ -36,6 +36,8 @@ interface Books {
   /** By the last takeover: how far both numbers have moved beyond what was used, and from where. */
   opened: string;
   skipped: number;
+  /** Numbers up to this one were passed over, as another node had used them. */
+  leapt: number;
   closed: number;
   closedFrom: number;
 }
@@ -116,6 +118,7 @@ export class Checks {
         deleted: false,
         opened: '',
         skipped: 0,
+        leapt: 0,
         closed: 0,
         closedFrom: Number.POSITIVE_INFINITY,
       };
@@ -199,12 +202,20 @@ export class Checks {
           this.report('S3', text, this.#lives.get(key)?.flow);
         }
       }
+      if (purpose.op === 'leap') this.#onLeap(gateway, request);
       if (purpose.op !== 'open') continue;
       if (term > this.#storedTerm) this.report('S4', `${gateway.name} opens SAs in term ${term}, which is on no disk`);
       const key = request.kind === 'NEWSA' ? keyNumber(request) : this.#keyOf(gateway, request);
       if (key !== undefined && (request.kind === 'NEWSA' || request.kind === 'NEWAE'))
         this.#onOpened(gateway, key, request.attributes);
     }
+  }
+
+  #onLeap(gateway: Gateway, request: Write['request']): void {
+    const key = this.#keyOf(gateway, request);
+    if (key === undefined || request.kind !== 'NEWAE') return;
+    const { replayVal: plain, replayEsnVal: esn } = request.attributes;
+    this.#of(key).leapt = esn ? esn.oseqHi * TWO_32 + esn.oseq : (plain?.oseq ?? 0);
   }
 
   #keyOf(gateway: Gateway, request: Write['request']): number | undefined {
@@ -232,7 +243,7 @@ export class Checks {
     // What is written once more in the same takeover is counted once.
     if (books.opened !== opened) {
       books.opened = opened;
-      books.skipped = isOut && !exhausted ? oseq - books.oseq : 0;
+      books.skipped = isOut && !exhausted ? oseq - Math.max(books.oseq, books.leapt) : 0;
       books.closed = isOut || usedUp ? 0 : seq - books.seq;
       books.closedFrom = books.seq;
     }
