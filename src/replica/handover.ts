@@ -18,13 +18,16 @@ const SHUTS_MAX = 3;
 export function onHandoverRequest(s: State): void {
   if (s.role !== 'active') return void s.send({ type: 'handoverRefused', reason: 'it is not active' });
   if (s.phase !== 'steady') return void s.send({ type: 'handoverRefused', reason: `it is busy (${s.phase})` });
+  // What is left of a handover that was given up: its claim hook must not run after the release hook of this one.
+  if (s.hooksPending > 0)
+    return void s.send({ type: 'handoverRefused', reason: 'its hooks are still running; try again in a moment' });
   // The final counters mean something only to a standby that has been told of every SA.
   if (!s.streaming || s.sending)
     return void s.send({ type: 'handoverRefused', reason: 'it is still sending its SAs; try again in a moment' });
   s.phase = 'handingOver';
   s.drain = undefined;
   s.abandoned = undefined;
-  s.emit({ type: 'hook', name: 'release' });
+  s.hook('release');
 }
 
 export function onReleased(s: State, failure: string | undefined): void {

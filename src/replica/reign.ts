@@ -69,7 +69,7 @@ export function onHello(s: State, frame: Hello & { term: number }): void {
 export function claim(s: State): void {
   if (s.claimed) return;
   s.claimed = true;
-  s.emit({ type: 'hook', name: 'claim' });
+  s.hook('claim');
 }
 
 /** Somebody else's reign is newer, or as new: what has been opened is shut again. */
@@ -90,7 +90,8 @@ export function stepDown(s: State, reason: string, term: number): void {
   becomeStandby(s);
   s.keepsShut = true;
   s.term = term;
-  s.emit({ type: 'hook', name: 'release' }, { type: 'persist', durable: { term, role: 'standby' } });
+  s.hook('release');
+  s.emit({ type: 'persist', durable: { term, role: 'standby' } });
 }
 
 export function becomeStandby(s: State): void {

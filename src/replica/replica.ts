@@ -469,6 +469,7 @@ export class Replica {
   }
 
   onHook(name: 'claim' | 'release', failure: string | undefined): void {
+    this.state.hooksPending--;
     if (failure !== undefined) this.state.log('error', `the ${name} hook failed: ${failure}`);
     const { report } = this.state;
     if (name === 'release') {

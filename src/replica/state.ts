@@ -96,6 +96,8 @@ export class State {
   /** Records whose counters moved since they were sent (active) or written to the kernel (standby). */
   dirty: SaRecord[] = [];
   nextHandle = 1;
+  /** Hooks that were asked for and have not ended. */
+  hooksPending = 0;
   /** Active: the shared addresses have been taken. */
   claimed = false;
   /** Active since the start: when they are taken even if the other node is not heard of. */
@@ -236,6 +238,12 @@ export class State {
     // Too much happens at once to remember it: read once more instead.
     to.clear();
     this.read('resync');
+  }
+
+  /** Hooks run one after the other; until they have, who has the addresses is not settled. */
+  hook(name: 'claim' | 'release'): void {
+    this.hooksPending++;
+    this.emit({ type: 'hook', name });
   }
 
   write(writes: readonly Write[]): void {

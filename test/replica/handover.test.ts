@@ -173,6 +173,14 @@ describe('a switchover that does not happen', () => {
     expect(world.a.state.role).toBe('active');
   });
 
+  it('is refused while a hook of an earlier one still runs: it would claim after the release', () => {
+    const world = pair();
+    world.a.state.hooksPending++;
+    expect(refusal(world.promote(world.b))).toContain('hooks are still running');
+    world.a.state.hooksPending--;
+    expect(world.promote(world.b)).toMatchObject([{ promoted: { kind: 'switchover' } }]);
+  });
+
   it('promote on the active: there is nothing to do, which is no failure', () => {
     const world = pair();
     const term = world.a.state.term;
