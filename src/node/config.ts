@@ -52,7 +52,7 @@ function checked<T extends z.ZodType>(type: T, text: string, path: string): z.ou
 
 export function parseConfig(text: string, path: string): Config {
   const config = checked(schema, text, path);
-  if (config.node.name === config.peer.name) throw new ConfigError(`${path}: peer.name must differ from node.name`);
+  checkNodes(config, path);
   if (config.link.timeout_ms < 2 * config.link.ping_ms)
     throw new ConfigError(
       `${path}: link.timeout_ms must be at least twice link.ping_ms, or a node that is there counts as gone`,
@@ -67,6 +67,19 @@ export function parseConfig(text: string, path: string): Config {
     link: { ...config.link, key: at(config.link.key), cert: at(config.link.cert) },
     hooks: { ...config.hooks, ...(claim ? { claim: at(claim) } : {}), ...(release ? { release: at(release) } : {}) },
   };
+}
+
+/** Each node once. */
+function checkNodes({ node, peer }: Config, path: string): void {
+  const twice = (of: readonly string[]): string | undefined => of.find((value, i) => of.indexOf(value) !== i);
+  const name = twice([node.name, ...peer.map((one) => one.name)]);
+  if (name !== undefined)
+    throw new ConfigError(
+      `${path}: two nodes are named "${name}": peer.name must differ from node.name and from each other`,
+    );
+  const pin = twice(peer.map((one) => one.pin));
+  if (pin !== undefined)
+    throw new ConfigError(`${path}: two peers have the pin ${pin}: each node has a key of its own`);
 }
 
 type Machinery = Pick<Config, 'kernel' | 'gateway' | 'log'>;

@@ -14,7 +14,7 @@ import type { State } from './state.ts';
 const READS_MAX = 256;
 
 export function sweep(s: State, nowMs: number): void {
-  const due = s.streaming ? silentSas(s, nowMs, READS_MAX) : [];
+  const due = s.standbys.length > 0 ? silentSas(s, nowMs, READS_MAX) : [];
   due.push(...nextOfSweep(s, nowMs, READS_MAX - due.length));
   if (due.length > 0) readCounters(s, due);
 }

@@ -108,8 +108,8 @@ describeNative('the program, in a namespace for each node, with a cable between 
 
     // The far end loses its carrier too: no FIN and no RST comes to either.
     await g.ip('a', 'link', 'set', 'sync0', 'down');
-    await g.until('b', (s) => !s.peer.connected);
-    await g.until('a', (s) => !s.peer.connected);
+    await g.until('b', (s) => !s.peers.some(({ connected }) => connected));
+    await g.until('a', (s) => !s.peers.some(({ connected }) => connected));
     expect(texts(daemons.b.stderr()).filter((text) => text === 'the link to a is down')).toHaveLength(1);
     expectOneLine(await g.command('b', 'switchover'), /not connected, and a switchover needs both.*xfrmsync promote/);
     const looked = await g.command('b', 'promote', '--dry-run', '--json');
@@ -201,7 +201,7 @@ describeNative('the program, in a namespace for each node, with a cable between 
     const full = openSync('/dev/full', 'w');
     const b = g.start('b', full);
     closeSync(full);
-    await g.until('b', (s) => s.complete && s.peer.connected);
+    await g.until('b', (s) => s.complete && s.peers.every(({ connected }) => connected));
     await kernel.addPolicy(policy('10.9.0.0'));
     await g.until('b', (s) => s.policies === 1);
     await kernel.flushPolicies();
@@ -233,7 +233,7 @@ describeNative('the program, in a namespace for each node, with a cable between 
       ]);
       await g.until('b', (s) => s.complete);
       a.child.kill('SIGKILL');
-      await g.until('b', (s) => !s.peer.connected);
+      await g.until('b', (s) => !s.peers.some(({ connected }) => connected));
       const filler = join(`/proc/${b.child.pid}/root`, state, 'filler');
       await expect(writeFile(filler, Buffer.alloc(64 << 10))).rejects.toMatchObject({ code: 'ENOSPC' });
 

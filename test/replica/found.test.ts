@@ -64,7 +64,7 @@ describe('a standby', () => {
       type: 'counters',
       entries: [{ handle: record?.handle ?? 0, counters: { ...counters, addTime: 1_700_000_000, useTime: 0 } }],
     };
-    world.b.replica.onFrame({ ...frame, term: 1 }, world.nowMs);
+    world.b.replica.onFrame('a', { ...frame, term: 1 }, world.nowMs);
     expect(record?.counters).toMatchObject({ oseq: 10, packets: 9 });
   });
 
@@ -149,7 +149,7 @@ it('a takeover by force without an account goes on far above all that another no
   // The old active hears of the new reign, and nothing more.
   a.crash();
   a.start();
-  a.replica.onConnected();
+  a.replica.onConnected('b');
   world.demote(a, true);
   b.powerOff();
   world.promote(a, true);
