@@ -104,6 +104,7 @@ function writePayload(w: ByteWriter, frame: Frame): void {
       break;
     case 'voted':
       w.u32(frame.newTerm);
+      w.u32(frame.promised);
       w.text(frame.refusal.slice(0, REASON_MAX));
       break;
     case 'withdrawn':
@@ -208,7 +209,7 @@ function readPayload(r: ByteReader, type: FrameBody['type']): FrameBody {
     case 'vote':
       return { type, newTerm: r.u32(), account: r.u32(), asked: r.varint(), planned: flag(r) };
     case 'voted':
-      return { type, newTerm: r.u32(), refusal: r.text(REASON_MAX * 4) };
+      return { type, newTerm: r.u32(), promised: r.u32(), refusal: r.text(REASON_MAX * 4) };
     case 'withdrawn':
       return { type, newTerm: r.u32() };
     case 'ping': {

@@ -2,5 +2,5 @@
 export { decodeFrame, encodeFrame } from './codec.ts';
 export { LinkError } from './errors.ts';
 export { type Identity, makeIdentity, pinPattern, readIdentity } from './identity.ts';
-export type { Endpoint, PeerOptions } from './link.ts';
-export { Links, type LinksOptions } from './links.ts';
+export type { Endpoint } from './link.ts';
+export { Links } from './links.ts';

@@ -89,7 +89,7 @@ const log = z
   .prefault({});
 
 /** Other nodes of a cluster: each talks to each. */
-const PEERS_MAX = 7;
+export const PEERS_MAX = 7;
 
 const peer = z.strictObject({
   name,
@@ -118,7 +118,7 @@ export const schema = z.strictObject({
     flush_ms: ms(5, 1_000),
   }),
   /** `[peer]` for the other node of a pair, `[[peer]]` for each of several. */
-  peer: z.union([peer.transform((one) => [one]), z.array(peer).min(1).max(PEERS_MAX)]),
+  peer: z.preprocess((value) => (Array.isArray(value) ? value : [value]), z.array(peer).min(1).max(PEERS_MAX)),
   replicate: z
     .strictObject({
       protocols: z.array(protocol).min(1).prefault(['esp', 'ah']),

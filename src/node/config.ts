@@ -46,7 +46,10 @@ function checked<T extends z.ZodType>(type: T, text: string, path: string): z.ou
     throw new ConfigError(`${path}:${error.line}:${error.column}: ${error.message.split('\n')[0]}`);
   }
   const result = type.safeParse(raw, { error: wording });
-  if (!result.success) throw new ConfigError(`${path}: ${result.error.issues.map(issueText).join('; ')}`);
+  if (!result.success) {
+    const issues = result.error.issues.map((issue) => issueText(issue, raw));
+    throw new ConfigError(`${path}: ${issues.join('; ')}`);
+  }
   return result.data;
 }
 
@@ -126,8 +129,10 @@ const TOML_TYPES: Readonly<Record<string, string>> = {
   object: 'a table',
 };
 
-function issueText(issue: z.core.$ZodIssue): string {
-  const where = issue.path.join('.');
+function issueText(issue: z.core.$ZodIssue, raw: unknown): string {
+  // `[peer]` is one that has no number.
+  const isOnePeer = !Array.isArray((raw as { peer?: unknown }).peer);
+  const where = issue.path.filter((_, i) => !(isOnePeer && i === 1 && issue.path[0] === 'peer')).join('.');
   if (issue.code === 'unrecognized_keys') {
     return issue.keys
       .map((key) => `${where === '' ? '' : `${where}.`}${key} is not a key that xfrmsync knows`)

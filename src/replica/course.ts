@@ -6,7 +6,7 @@ export type Course =
   | { readonly kind: 'none' | 'switchover' | 'takeover' }
   | {
       readonly kind: 'refused';
-      readonly code: 'busy' | 'incomplete' | 'resigned' | 'updating' | 'minority';
+      readonly code: 'busy' | 'incomplete' | 'resigned' | 'updating' | 'promised' | 'minority';
       readonly reason: string;
     };
 
@@ -28,6 +28,11 @@ export function courseOf(s: State, force: boolean): Course {
   const isThere = s.reigning !== undefined;
   if (isThere && s.staleSas !== undefined)
     return refused('updating', 'this standby is being brought up to date; try again in a moment');
+  if (s.account !== undefined && s.reignTerm > s.account.term && s.rules.complete && needsVotes(s, force))
+    return refused(
+      'promised',
+      `this node has agreed that ${s.vote?.peer.name ?? 'another one'} begins term ${s.reignTerm}, and does not know what became of that; if it is down or fenced: promote --force`,
+    );
   if (!isThere && needsVotes(s, force) && !isMajorityPresent(s))
     return refused(
       'minority',
@@ -37,8 +42,8 @@ export function courseOf(s: State, force: boolean): Course {
 }
 
 /** The term that a change of roles from here would begin. */
-export const nextTerm = ({ term, present }: State): number =>
-  Math.max(term, ...present.map(({ hello }) => hello?.term ?? 0)) + 1;
+export const nextTerm = ({ term, promised, present }: State): number =>
+  Math.max(term, promised, ...present.map(({ hello }) => hello?.term ?? 0)) + 1;
 
 /**
  * What is known by a node that has never had a whole account is of an earlier time, nobody can say of which: it is taken to be a day old.

@@ -32,6 +32,7 @@ export interface Objection {
     | 'incomplete'
     | 'resigned'
     | 'updating'
+    | 'promised'
     | 'minority'
     | 'connected'
     | 'ungranted'

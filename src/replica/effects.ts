@@ -37,6 +37,8 @@ export interface Reading {
 export interface Durable {
   readonly term: number;
   readonly role: Role;
+  /** A later term, which this node has agreed that somebody, or it itself, may begin; it agrees to no other takeover into it. */
+  readonly promised?: number;
 }
 
 export interface TakeoverReport {

@@ -72,9 +72,9 @@ export type FrameBody =
       /** The old active has handed over. */
       readonly planned: boolean;
     }
-  /** `refusal`: why not; empty: yes. */
-  | { readonly type: 'voted'; readonly newTerm: number; readonly refusal: string }
-  /** To those that have agreed: this term does not begin. */
+  /** `refusal`: why not; empty: yes. `promised`: the latest term that the sender has agreed to. */
+  | { readonly type: 'voted'; readonly newTerm: number; readonly promised: number; readonly refusal: string }
+  /** To those that may have agreed: this term does not begin. */
   | { readonly type: 'withdrawn'; readonly newTerm: number }
   | { readonly type: 'resyncRequest' }
   /** Standby to active: hand over. Active to standby: ask for it. */

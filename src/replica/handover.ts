@@ -121,14 +121,14 @@ export function handOver(s: State, reading: Reading, nowMs: number): void {
     return;
   }
   // Durable first: once the other node starts, this one must never come back as active by itself.
-  s.emit({ type: 'persist', durable: { term: s.term, role: 'standby' } });
+  s.persist({ term: s.term, role: 'standby' });
 }
 
 /** The role is on disk: the last word. */
 export function onResigned(s: State, nowMs: number): void {
   if (s.abandoned !== undefined) {
     goOn(s, s.abandoned);
-    s.emit({ type: 'persist', durable: { term: s.term, role: 'active' } });
+    s.persist({ term: s.term, role: 'active' });
     return;
   }
   sendCounters(s);

@@ -8,6 +8,7 @@ import { shut } from './plan.ts';
 import { type State, write } from './state.ts';
 import { forgetProof } from './told.ts';
 import { beginUsed } from './used.ts';
+import { withdraw } from './votes.ts';
 
 /** Who reigns: what a node makes of another one's role and term (S4). */
 
@@ -36,10 +37,12 @@ export function onHello(s: State, peer: Peer, frame: Hello & { term: number }): 
   peer.hello = frame;
   if (first) s.log('info', `connected to ${frame.node}`, { role: frame.role, term: frame.term });
   if (s.phase === 'starting') return;
+  if (s.withdrawn > 0) s.send(peer, { type: 'withdrawn', newTerm: s.withdrawn });
   if (frame.term > s.term) {
     if (s.role === 'active') stepDown(s, `${frame.node} is ${frame.role} in the newer term ${frame.term}`, frame.term);
     else {
-      if (s.takeover && frame.term >= s.takeover.term)
+      if (s.takeover?.votes) withdraw(s, `${frame.node} is ${frame.role} in term ${frame.term}`);
+      else if (s.takeover && frame.term >= s.takeover.term)
         abandonTakeover(s, `${frame.node} is ${frame.role} in term ${frame.term}`);
       followTerm(s, frame.term);
     }
@@ -53,7 +56,7 @@ export function onHello(s: State, peer: Peer, frame: Hello & { term: number }): 
     }
   } else if (frame.term === s.term && frame.role === 'active' && s.takeover?.term === s.term) {
     abandonTakeover(s, `${frame.node} became active in the same term ${s.term}`);
-    s.emit({ type: 'persist', durable: { term: s.term, role: 'standby' } });
+    s.persist({ term: s.term, role: 'standby' });
   } else if (frame.term < s.term && !first) {
     s.sendHello(peer); // S4: the older one learns the term
   }
@@ -71,11 +74,15 @@ export function onHello(s: State, peer: Peer, frame: Hello & { term: number }): 
 export function followTerm(s: State, term: number): void {
   // In a pair: whoever has handed over knows where the next reign begins.
   const isExact = s.peers.size === 1 && s.resigned && term === s.term + 1;
-  if (!isExact) s.complete = false;
+  if (!isExact) {
+    s.complete = false;
+    // What the reign that was missed has used is anybody's guess.
+    s.provenMs = undefined;
+  }
   s.resigned = false;
   s.term = term;
   s.reignTerm = term;
-  s.emit({ type: 'persist', durable: { term, role: s.role } });
+  s.persist({ term, role: s.role });
 }
 
 /** Takes the shared addresses, once in a reign. */
@@ -104,7 +111,7 @@ export function stepDown(s: State, reason: string, term: number): void {
   s.keepsShut = true;
   s.term = term;
   s.hook('release');
-  s.emit({ type: 'persist', durable: { term, role: 'standby' } });
+  s.persist({ term, role: 'standby' });
 }
 
 export function becomeStandby(s: State): void {

@@ -31,7 +31,7 @@ import { onReadCounters, sweep } from './sweep.ts';
 import { becomeActive, beginTakeover, noTakeover, onOpened, onTermStored, open } from './takeover.ts';
 import { notePong, onProven } from './told.ts';
 import { onOverlapRead, onUsed, onUsedRead } from './used.ts';
-import { countVotes, onMissedGrants, onVoted, onVoteRequest, onVoteStored, onWithdrawn } from './votes.ts';
+import { askForVotes, countVotes, onMissedGrants, onVoted, onVoteRequest, onVoteStored, onWithdrawn } from './votes.ts';
 
 /** Numbers of `grants` frames in a life of the daemon: those of a later one are higher. */
 const LIFE = 2 ** 32;
@@ -68,10 +68,11 @@ export class Replica {
   }
 
   /** `life`: how often this node's daemon has started before, if its disk counts that. */
-  start({ term, role }: Durable, keptLimits: Iterable<readonly [string, bigint]> = [], life = 0): void {
+  start({ term, role, promised = 0 }: Durable, keptLimits: Iterable<readonly [string, bigint]> = [], life = 0): void {
     for (const [sa, limit] of keptLimits) this.state.keptLimits.set(sa, limit);
     this.state.term = term;
     this.state.role = role;
+    this.state.promised = promised;
     this.state.nextAsk = life * LIFE + 1;
     this.state.read('start');
   }
@@ -305,10 +306,10 @@ export class Replica {
         onVoteRequest(s, peer, frame);
         break;
       case 'voted':
-        onVoted(s, peer, frame.newTerm, frame.refusal);
+        onVoted(s, peer, frame);
         break;
       case 'withdrawn':
-        onWithdrawn(s, peer, frame.newTerm);
+        if (s.vote?.peer === peer) onWithdrawn(s, frame.newTerm);
         break;
       case 'handoverRequest':
         onHandoverRequest(s, peer);
@@ -422,7 +423,7 @@ export class Replica {
     if (course.kind === 'takeover' || (course.kind === 'refused' && course.code === 'minority'))
       s.refuse(
         s.present.length === 0
-          ? 'no other node is connected, and a switchover needs the active; if it is dead or fenced: xfrmsync promote'
+          ? 'the other node is not connected, and a switchover needs both; if it is dead or fenced: xfrmsync promote'
           : `${s.present.map(({ name }) => name).join(', ')}: a standby too, nobody can hand over: xfrmsync promote takes over`,
       );
     else if (course.kind === 'none') this.demote({ force: false }, to);
@@ -511,12 +512,13 @@ export class Replica {
 
   // --- how effects ended ----------------------------------------------------------------------------------------------------
 
-  onPersisted({ term, role }: Durable, nowMs: number): void {
+  onPersisted({ term, role, promised = 0 }: Durable, nowMs: number): void {
     const s = this.state;
     if (s.takeover?.term === term) {
       if (s.takeover.opened) becomeActive(s, s.takeover, nowMs);
-      else if (s.rules.durable) onTermStored(s, s.takeover, nowMs);
-    } else if (s.vote?.term === term && role === 'standby') onVoteStored(s, term);
+      else if (s.rules.durable) onTermStored(s, s.takeover);
+    } else if (s.takeover?.term === promised && s.takeover.votes === undefined) askForVotes(s, s.takeover, nowMs);
+    else if (s.vote?.term === promised) onVoteStored(s, promised);
     else if (role === 'standby' && s.phase === 'handingOver') onResigned(s, nowMs);
   }
 
@@ -524,7 +526,7 @@ export class Replica {
   onPersistFailed(reason: string, nowMs: number): void {
     const s = this.state;
     s.log('error', `cannot store the term: ${reason}`);
-    s.vote = undefined;
+    if (s.vote) onWithdrawn(s, s.vote.term);
     if (s.phase === 'handingOver') goOn(s, `its role cannot be stored (${reason})`);
     if (s.takeover?.opened) {
       s.log('error', 'after a restart this node would be a standby');

@@ -1,6 +1,6 @@
 import { type Policy, type SaId, usersaId } from '../client/index.ts';
 import type { AdaptSettings } from './adapt.ts';
-import type { Effect, Purpose, ReadPurpose, TakeoverReport, Write } from './effects.ts';
+import type { Durable, Effect, Purpose, ReadPurpose, TakeoverReport, Write } from './effects.ts';
 import type { FrameBody, Role } from './frames.ts';
 import type { Ask, GrantSettings } from './grants.ts';
 import { newPeer, type Peer } from './peer.ts';
@@ -49,8 +49,6 @@ export interface Takeover {
   readonly provenMs: number;
   /** The whole account of the old active was here. */
   readonly complete: boolean;
-  /** The operator has said `--force`. */
-  readonly force: boolean;
   /** What the others say of it; undefined: they are not asked, or not any more. */
   votes: Votes | undefined;
   failed: number;
@@ -83,10 +81,12 @@ export class State {
   account: Account | undefined;
   /** The latest term in which another node may have reigned. */
   reignTerm = 0;
+  /** The latest term that this node has agreed to, or has wanted to begin. */
+  promised = 0;
   /** Standby: the vote that this node has given last, and what held before. */
-  vote:
-    | { readonly peer: Peer; readonly term: number; readonly before: { complete: boolean; reignTerm: number } }
-    | undefined;
+  vote: { readonly peer: Peer; readonly term: number; readonly before: number } | undefined;
+  /** The latest term that this node has wanted to begin, and has not. */
+  withdrawn = 0;
   readonly peers: ReadonlyMap<string, Peer>;
   /** With whom a handover is under way, or was the last one. */
   partner: Peer | undefined;
@@ -266,6 +266,11 @@ export class State {
     // Too much happens at once to remember it: read once more instead.
     to.clear();
     this.read('resync');
+  }
+
+  persist({ term, role }: Pick<Durable, 'term' | 'role'>): void {
+    const { promised } = this;
+    this.emit({ type: 'persist', durable: { term, role, ...(promised > term ? { promised } : {}) } });
   }
 
   /** Hooks run one after the other; until they have, who has the addresses is not settled. */

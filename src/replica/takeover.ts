@@ -9,7 +9,7 @@ import { claim } from './reign.ts';
 import { type Counters, countersOf, isParked, type SaRecord, takeHigher } from './sa.ts';
 import { selectsSa } from './select.ts';
 import { type State, type Takeover, write } from './state.ts';
-import { askForVotes, needsVotes } from './votes.ts';
+import { needsVotes } from './votes.ts';
 
 /** A standby becomes the active: a new term on disk, then every SA at its new position, then the addresses. */
 
@@ -24,7 +24,6 @@ export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number, f
     unseenMs,
     provenMs,
     complete: s.complete,
-    force,
     term,
     votes: undefined,
     positions: new Map(),
@@ -32,19 +31,18 @@ export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number, f
     retried: false,
     opened: false,
   };
-  if (!s.rules.durable) onTermStored(s, s.takeover, nowMs);
+  if (needsVotes(s, force)) {
+    s.promised = term;
+    s.persist({ term: s.term, role: 'standby' });
+    return;
+  }
+  if (!s.rules.durable) onTermStored(s, s.takeover);
   // Not as active yet: a daemon that dies before its SAs are open must not come back as if they were.
-  s.emit({ type: 'persist', durable: { term, role: 'standby' } });
+  s.persist({ term, role: 'standby' });
 }
 
-/** The new term is on disk. */
-export function onTermStored(s: State, takeover: Takeover, nowMs: number): void {
-  if (needsVotes(s, takeover.force)) askForVotes(s, takeover, nowMs);
-  else enterTerm(s, takeover);
-}
-
-/** From now on the term holds, here and, as soon as it hears of it, on the old active. */
-export function enterTerm(s: State, { term }: Takeover): void {
+/** The new term is on disk: from now on it holds, here and, as soon as it hears of it, on the old active. */
+export function onTermStored(s: State, { term }: Takeover): void {
   s.term = term;
   s.sendHello();
   s.read('takeover');
@@ -119,7 +117,7 @@ export function onOpened(s: State): void {
   if (takeover === undefined) return;
   if (takeover.failed === 0 || takeover.retried) {
     takeover.opened = true;
-    s.emit({ type: 'persist', durable: { term: s.term, role: 'active' } });
+    s.persist({ term: s.term, role: 'active' });
     return;
   }
   takeover.retried = true;

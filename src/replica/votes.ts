@@ -1,8 +1,7 @@
+import type { FrameBody } from './frames.ts';
 import { type GrantEntry, takeInGrant } from './grants.ts';
 import type { Peer } from './peer.ts';
-import { followTerm } from './reign.ts';
 import type { State, Takeover } from './state.ts';
-import { enterTerm } from './takeover.ts';
 
 /**
  * In a cluster of three nodes or more, a takeover needs the word of a majority, itself included. Any two majorities have a node in common:
@@ -40,7 +39,7 @@ export const needsVotes = ({ peers, rules }: State, force: boolean): boolean => 
 /** Nodes that a takeover can ask, with this one. */
 export const isMajorityPresent = (s: State): boolean => s.present.length + 1 >= s.majority;
 
-/** The new term is on disk here, which is this node's own vote. */
+/** That this node wants the term is on its disk, which is its own vote. */
 export function askForVotes(s: State, takeover: Takeover, nowMs: number): void {
   const { account } = s;
   if (account === undefined) return;
@@ -51,7 +50,13 @@ export function askForVotes(s: State, takeover: Takeover, nowMs: number): void {
   countVotes(s);
 }
 
-export function onVoted(s: State, peer: Peer, newTerm: number, refusal: string): void {
+export function onVoted(
+  s: State,
+  peer: Peer,
+  { newTerm, promised, refusal }: FrameBody & { readonly type: 'voted' },
+): void {
+  // The next attempt is above what others have agreed to.
+  s.promised = Math.max(s.promised, promised);
   const { takeover } = s;
   if (takeover?.votes === undefined || takeover.term !== newTerm) return;
   if (refusal === '') takeover.votes.granted.add(peer);
@@ -70,62 +75,55 @@ export function countVotes(s: State, nowMs = Number.NEGATIVE_INFINITY): void {
   const { granted, refused, untilMs } = takeover.votes;
   if (granted.size + 1 >= s.majority) {
     takeover.votes = undefined;
-    enterTerm(s, takeover);
+    s.persist({ term: takeover.term, role: 'standby' });
     return;
   }
   const open = s.present.filter((peer) => !granted.has(peer) && !refused.has(peer));
   if (granted.size + 1 + open.length >= s.majority && nowMs < untilMs) return;
-  s.takeover = undefined;
-  s.phase = 'steady';
-  s.send([...granted], { type: 'withdrawn', newTerm: takeover.term });
-  // It is on this disk: no other takeover from here begins it again.
-  s.term = Math.max(s.term, takeover.term);
   const reasons = [...refused].map(([{ name }, reason]) => `${name}: ${reason}`);
   for (const { name } of open) reasons.push(`${name}: no answer`);
-  s.refuse(
+  withdraw(
+    s,
     `${granted.size + 1} of ${s.peers.size + 1} nodes agree, ${s.majority} are needed (${reasons.join('; ') || 'no other node is connected'}). ` +
       'If the others are down or fenced: promote --force',
   );
 }
 
+/** The term does not begin: the others may agree to another one. */
+export function withdraw(s: State, reason: string): void {
+  const { takeover } = s;
+  if (takeover === undefined) return;
+  s.takeover = undefined;
+  s.phase = 'steady';
+  s.withdrawn = takeover.term;
+  s.send(s.present, { type: 'withdrawn', newTerm: takeover.term });
+  s.refuse(reason);
+}
+
 // --- the voter ----------------------------------------------------------------------------------------------------------
 
-export interface Candidacy {
-  readonly newTerm: number;
-  readonly account: number;
-  readonly asked: number;
-  readonly planned: boolean;
-}
-
-export function onVoteRequest(s: State, peer: Peer, candidacy: Candidacy): void {
-  const { newTerm } = candidacy;
+export function onVoteRequest(s: State, peer: Peer, candidacy: FrameBody & { readonly type: 'vote' }): void {
+  const { newTerm, account, asked } = candidacy;
   const refusal = reasonAgainst(s, candidacy);
   if (refusal !== undefined) {
-    s.send(peer, { type: 'voted', newTerm, refusal });
-    // It may not know of a newer term.
-    if (newTerm <= s.term) s.sendHello(peer);
+    s.send(peer, { type: 'voted', newTerm, promised: s.promised, refusal });
     return;
   }
-  const missed = s.account?.term === candidacy.account ? s.account.recent.filter(({ id }) => id > candidacy.asked) : [];
+  const missed = s.account?.term === account ? s.account.recent.filter(({ id }) => id > asked) : [];
   for (const { id, entries } of missed) s.send(peer, { type: 'grants', id, entries });
-  const { complete, reignTerm } = s;
-  s.vote = { peer, term: newTerm, before: { complete, reignTerm } };
-  followTerm(s, newTerm);
+  s.vote = { peer, term: newTerm, before: s.reignTerm };
+  s.promised = newTerm;
+  s.reignTerm = newTerm;
+  s.persist({ term: s.term, role: 'standby' });
 }
 
-/** The candidate has not begun its term: nobody has reigned in it. */
-export function onWithdrawn(s: State, peer: Peer, newTerm: number): void {
-  const { vote } = s;
-  if (vote?.peer !== peer || vote.term !== newTerm || s.term !== newTerm || s.role !== 'standby') return;
-  s.vote = undefined;
-  s.reignTerm = vote.before.reignTerm;
-  s.complete = vote.before.complete;
-}
-
-function reasonAgainst(s: State, { newTerm, account, asked, planned }: Candidacy): string | undefined {
+function reasonAgainst(
+  s: State,
+  { newTerm, account, asked, planned }: FrameBody & { readonly type: 'vote' },
+): string | undefined {
   if (s.role !== 'standby') return 'it is active itself';
   if (s.phase !== 'steady') return `it is busy (${s.phase})`;
-  if (newTerm <= s.term) return `it knows of term ${s.term} already`;
+  if (newTerm <= Math.max(s.term, s.promised)) return `it knows of term ${Math.max(s.term, s.promised)} already`;
   if (s.reigning !== undefined && !planned) return `${s.reigning.name} is active and connected to it`;
   const own = s.account;
   if (own === undefined || s.staleSas !== undefined)
@@ -139,6 +137,15 @@ function reasonAgainst(s: State, { newTerm, account, asked, planned }: Candidacy
 }
 
 /** The vote is on disk. */
-export function onVoteStored(s: State, term: number): void {
-  if (s.vote?.term === term) s.send(s.vote.peer, { type: 'voted', newTerm: term, refusal: '' });
+export function onVoteStored(s: State, promised: number): void {
+  const { vote } = s;
+  if (vote?.term === promised) s.send(vote.peer, { type: 'voted', newTerm: promised, promised, refusal: '' });
+}
+
+/** The candidate has not begun its term, or the vote could not be stored: nobody has reigned in it. */
+export function onWithdrawn(s: State, newTerm: number): void {
+  const { vote } = s;
+  if (vote?.term !== newTerm) return;
+  s.vote = undefined;
+  if (s.reignTerm === newTerm) s.reignTerm = vote.before;
 }

@@ -45,7 +45,7 @@ export function roleStore(directory: string, bootId: string): RoleStore {
       life = state.life + 1;
       return { ...state, life };
     },
-    save: ({ term, role }) => replaceFile(file, { term, role, life, bootId }),
+    save: (durable) => replaceFile(file, { ...durable, life, bootId }),
     async loadLimits() {
       const text = await readFile(limitsFile, 'utf8').catch((error: NodeJS.ErrnoException) => {
         if (error.code === 'ENOENT') return '{}';
@@ -92,16 +92,20 @@ function parseLimits(text: string, bootId: string): [string, bigint][] | undefin
 
 function parse(text: string): (Durable & { bootId: string; life: number }) | undefined {
   try {
-    const { term, role, bootId, life = 0 } = JSON.parse(text) as Record<string, unknown>;
-    if (!Number.isSafeInteger(term) || (term as number) < 0 || (term as number) > 0xffff_ffff) return undefined;
+    const { term, role, bootId, life = 0, promised = 0 } = JSON.parse(text) as Record<string, unknown>;
+    if (!isTerm(term)) return undefined;
     if (role !== 'active' && role !== 'standby') return undefined;
     if (!Number.isSafeInteger(life) || (life as number) < 0 || (life as number) > LIVES_MAX) return undefined;
-    const known = { term: term as number, role: role as Role, life: life as number };
-    return { ...known, bootId: typeof bootId === 'string' ? bootId : '' };
+    if (!isTerm(promised)) return undefined;
+    const known = { term, role: role as Role, life: life as number };
+    return { ...known, ...(promised > 0 ? { promised } : {}), bootId: typeof bootId === 'string' ? bootId : '' };
   } catch {
     return undefined;
   }
 }
+
+const isTerm = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= 0xffff_ffff;
 
 /** Changes with every boot: after a boot the kernel has no SAs, so a node that was active is not any more. */
 export async function readBootId(): Promise<string> {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { XfrmClient } from '../../src/client/index.ts';
 import { linuxKernel } from '../../src/kernel/index.ts';
-import { initPair } from '../../src/node/index.ts';
+import { initCluster } from '../../src/node/index.ts';
 import { policy } from '../../src/simulator/sas.ts';
 import { describeNative } from '../kernel/native.ts';
 import { Gateways, main, type Outcome, TEST_TIMEOUT_MS, texts, when, xfrmsync } from './gateways.ts';
@@ -41,7 +41,7 @@ describe('a daemon that cannot start says why in one line, with exit code 2', ()
     directory = await mkdtemp(join(tmpdir(), 'xfrmsync-program-'));
     await chmod(directory, 0o755);
     const nodes = ['a', 'b'].map((name) => ({ name, address: '127.0.0.1' }));
-    await initPair({ directory, cluster: 'c', nodes, port: 4510 });
+    await initCluster({ directory, cluster: 'c', nodes, port: 4510 });
     good = await readFile(join(directory, 'a', 'xfrmsync.toml'), 'utf8');
     await writeFile(join(directory, 'a', 'open.pem'), await readFile(join(directory, 'a', 'key.pem')), { mode: 0o644 });
     await writeFile(join(directory, 'a', 'garbage.pem'), 'garbage\n', { mode: 0o600 });
@@ -141,13 +141,22 @@ describeNative('the program, in a namespace for each node, with a cable between 
       phase: 'steady',
       complete: true,
       bound: false,
-      peer: { name: 'b', connected: true, role: 'active', term: 2 },
+      peers: [
+        {
+          name: 'b',
+          connected: true,
+          role: 'active',
+          term: 2,
+          bound: false,
+          behindMs: null,
+          clockOffsetMs: expect.any(Number),
+          clockUncertaintyMs: expect.any(Number),
+        },
+      ],
       sas: 0,
       installed: 0,
       policies: 3,
       unseenMs: expect.any(Number),
-      clockOffsetMs: expect.any(Number),
-      clockUncertaintyMs: expect.any(Number),
       exposure: { packets: 0, ms: 0, worst: null },
       quiet: 0,
       counts: expect.any(Object),
