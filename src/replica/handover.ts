@@ -4,7 +4,7 @@ import type { Reading } from './effects.ts';
 import { setCounters, setNumbers } from './install.ts';
 import { parked } from './plan.ts';
 import { becomeStandby, claim } from './reign.ts';
-import { type Counters, countersOf, directionOf, type SaRecord } from './sa.ts';
+import { type Counters, countersOf, counts64, directionOf, type SaRecord } from './sa.ts';
 import { type State, write } from './state.ts';
 
 /**
@@ -95,10 +95,10 @@ export function handOver(s: State, reading: Reading, nowMs: number): void {
     } else {
       const slipped = s.rules.drain ? Math.max(0, last.packets - first.packets) : 0;
       const sent = first.oseq + slipped;
-      const counts64 = sa.attributes.replayEsnVal !== undefined;
+      const is64 = counts64(sa);
       Object.assign(record.counters, last, {
-        oseq: counts64 ? sent % 2 ** 32 : Math.min(sent, 2 ** 32 - 1),
-        oseqHi: counts64 ? first.oseqHi + Math.floor(sent / 2 ** 32) : 0,
+        oseq: is64 ? sent % 2 ** 32 : Math.min(sent, 2 ** 32 - 1),
+        oseqHi: is64 ? first.oseqHi + Math.floor(sent / 2 ** 32) : 0,
       });
     }
     s.touch(record);

@@ -184,8 +184,8 @@ export function isShut(sa: Sa, { seq, seqHi }: Counters): boolean {
 
 const ESN = 128;
 
-/** Whether an SA has 64-bit numbers. */
-function counts64({ body, attributes }: Sa): boolean {
+/** Whether an SA has 64-bit numbers. One with a bitmap attribute need not: then its upper halves stay 0. */
+export function counts64({ body, attributes }: Sa): boolean {
   return attributes.replayEsnVal !== undefined && (body.flags & ESN) !== 0;
 }
 

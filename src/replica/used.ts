@@ -5,7 +5,7 @@ import type { Reading } from './effects.ts';
 import { type GrantEntry, grantFirst } from './grants.ts';
 import { sameSa, setNumbers } from './install.ts';
 import { leapAbove } from './plan.ts';
-import { countersOf, directionOf, isParked, numberOf, type SaRecord, saKey } from './sa.ts';
+import { countersOf, counts64, directionOf, isParked, numberOf, type SaRecord, saKey } from './sa.ts';
 import { type State, write } from './state.ts';
 
 /**
@@ -25,6 +25,7 @@ export interface Used {
 const ENTRIES_MAX = 1024;
 /** SAs that are named in the log; the others are counted. */
 const NAMED_MAX = 100;
+const LAST_32 = 2 ** 32 - 1;
 
 // --- the old active -----------------------------------------------------------------------------------------------------
 
@@ -54,7 +55,8 @@ export function onUsedRead(s: State, reading: Reading): void {
   for (const [record, { sa, number, packets }] of used.before) {
     const found = now.get(saKey(record.id));
     const late = found !== undefined && sameSa(found, sa) ? Math.max(0, countersOf(found).packets - packets) : 0;
-    used.numbers.set(record, number + late);
+    // What is counted too many is no number where numbers end.
+    used.numbers.set(record, counts64(sa) ? number + late : Math.min(number + late, LAST_32));
   }
   tellUsed(s);
 }

@@ -288,6 +288,51 @@ describe('numbers of 64 bits', () => {
   });
 });
 
+describe('numbers of 32 bits, with a bitmap attribute', () => {
+  it('end where they end, also when an old active tells one more than there is (S1)', () => {
+    const world = new World({ plan: { rateMaxPps: 100 } });
+    world.a.kernel.add(sa(OUT, { bitmap: true, window: 64, oseq: 0xffff_fe00 }));
+    world.begin();
+    const { a, b } = world;
+    transmit(a, 20);
+    world.settle();
+    world.cut();
+    world.promote(b, true);
+    expect(b.answers).toMatchObject([{ promoted: { exhausted: 1 } }]);
+    transmit(a, 600); // to the last number
+    const record = recordOf(b, id(OUT));
+    world.connect();
+    world.settle();
+    // Its upper half is no part of its numbers: a kernel that is given one begins anew below.
+    const handle = record?.handle ?? 0;
+    b.replica.onFrame({ type: 'used', last: true, entries: [{ handle, upTo: 2 ** 32 }], term: 2 }, world.nowMs);
+    world.settle();
+    expect(record?.counters).toMatchObject({ oseq: 0xffff_ffff, oseqHi: 0 });
+    expect(b.kernel.transmit(id(OUT))).toBeUndefined();
+    expect(world.promote(a)).toMatchObject([{ promoted: { kind: 'switchover' } }]);
+    expect(a.kernel.transmit(id(OUT))).toBeUndefined();
+  });
+
+  it('do not go over into an upper half at a handover (S1)', () => {
+    const world = pair([sa(OUT, { bitmap: true, window: 64, oseq: 0xffff_fff0 })]);
+    const { a, b } = world;
+    transmit(a, 2);
+    world.settle();
+    a.kernel.fault = (request) => {
+      // Somebody else sets the packet count while the SA is shut.
+      if (request.kind === 'NEWAE' && a.state.phase === 'handingOver') {
+        a.kernel.fault = () => undefined;
+        const ltimeVal = { bytes: 0n, packets: 100n, addTime: 1_700_000_000n, useTime: 0n };
+        a.kernel.must(newAevent(id(OUT), { ltimeVal }));
+      }
+      return undefined;
+    };
+    world.promote(b);
+    expect(b.state.role).toBe('active');
+    expect(b.kernel.transmit(id(OUT))).toBeUndefined();
+  });
+});
+
 describe('a node that steps down', () => {
   it('lets nothing in until its addresses are gone, even if the account of the new active has come (S2)', () => {
     const world = pair();
