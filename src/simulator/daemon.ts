@@ -89,6 +89,7 @@ export class Daemon implements WireEnd {
   #heardMs = 0;
   #streams: Iterator<Frame>[] = [];
   #hooks: ('claim' | 'release')[] = [];
+  #hookRuns = false;
   /** Force, if the operator waits for an answer. */
   #operator: { readonly force: boolean } | undefined;
 
@@ -371,7 +372,7 @@ export class Daemon implements WireEnd {
         return false;
       case 'hook':
         this.#hooks.push(effect.name);
-        if (this.#hooks.length === 1) this.#runHook();
+        this.#runHook();
         return false;
       case 'wait':
         this.#after(effect.ms, () => this.#next());
@@ -457,10 +458,12 @@ export class Daemon implements WireEnd {
   /** One after the other, and beside everything else. */
   #runHook(): void {
     const [name] = this.#hooks;
-    if (name === undefined) return;
+    if (name === undefined || this.#hookRuns) return;
+    this.#hookRuns = true;
     this.#around.runHook(name, (failure) =>
       this.run(() => {
         this.#hooks.shift();
+        this.#hookRuns = false;
         this.#input(() => this.replica.onHook(name, failure));
         this.#runHook();
       }),

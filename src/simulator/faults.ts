@@ -46,9 +46,10 @@ export const actions: Readonly<Record<OperationKind, Action>> = {
     world.trap = {
       gateway: operation.n % 3 === 0 ? at(world, operation) : undefined,
       phase,
-      withMachine: operation.n % 2 === 0,
+      // By digits of their own: every phase with and without the machine, at any of its first steps.
+      withMachine: Math.floor(operation.n / PHASES.length) % 2 === 0,
       backMs: operation.ms,
-      left: operation.n % 9,
+      left: operation.sa + (operation.n % 9),
     };
     world.cover('crashDuring');
     if (phase !== 'steady') switchover(world);
