@@ -37,6 +37,8 @@ export interface Reading {
 export interface Durable {
   readonly term: number;
   readonly role: Role;
+  /** SAs are being opened in this boot's kernel, before the role is active: some of them can send. */
+  readonly opening?: true;
 }
 
 export interface TakeoverReport {

@@ -128,7 +128,8 @@ export function onResigned(s: State, nowMs: number): void {
   // The new active is bound by nothing that was agreed on before, until it has told this node its SAs.
   for (const record of s.sas) record.granted = 0;
   s.resigned = true;
-  s.complete = true;
+  // The new active keeps to no grant that this node knows of: where that is what counts, this node has no account until it is sent one.
+  s.complete = s.settings.grants.mode === 'available';
   s.provenMs = nowMs;
   s.sendHello();
   // The others were shut before.

@@ -34,13 +34,17 @@ export function onHello(s: State, frame: Hello & { term: number }): void {
   if (first) s.log('info', `connected to ${frame.node}`, { role: frame.role, term: frame.term });
   if (s.phase === 'starting') return;
   if (frame.term > s.term) {
+    // The account is of an earlier reign: whoever has begun this one may have opened SAs above it, if only for a moment. Not so at the
+    // takeover that follows a handover of this node's.
+    if (!s.resigned) s.complete = false;
     s.resigned = false;
     if (s.role === 'active') stepDown(s, `${frame.node} is ${frame.role} in the newer term ${frame.term}`, frame.term);
     else {
       if (s.takeover && frame.term >= s.takeover.term)
         abandonTakeover(s, `${frame.node} is ${frame.role} in term ${frame.term}`);
       s.term = frame.term;
-      s.emit({ type: 'persist', durable: { term: frame.term, role: s.role } });
+      // A term that a takeover is storing now is newer still: the disk does not go back.
+      if (s.takeover === undefined) s.emit({ type: 'persist', durable: { term: frame.term, role: s.role } });
     }
     s.sendHello();
   } else if (frame.term === s.term && frame.role === 'active' && s.role === 'active') {

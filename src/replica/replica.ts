@@ -28,6 +28,7 @@ import { type ReplicaSettings, State } from './state.ts';
 import { onReadCounters, sweep } from './sweep.ts';
 import { becomeActive, beginTakeover, noTakeover, onOpened, onTermStored, open } from './takeover.ts';
 import { notePong, onProven } from './told.ts';
+import { shutUnfinished } from './unfinished.ts';
 import { onOverlapRead, onUsed, onUsedRead } from './used.ts';
 
 const EEXIST = 17;
@@ -61,10 +62,11 @@ export class Replica {
     return this.state.dirty.length > 0 || (this.state.wanting.size > 0 && this.state.streaming);
   }
 
-  start({ term, role }: Durable, keptLimits: Iterable<readonly [string, bigint]> = []): void {
+  start({ term, role, opening }: Durable, keptLimits: Iterable<readonly [string, bigint]> = []): void {
     for (const [sa, limit] of keptLimits) this.state.keptLimits.set(sa, limit);
     this.state.term = term;
     this.state.role = role;
+    this.state.unfinished = opening === true && role === 'standby';
     this.state.read('start');
   }
 
@@ -133,6 +135,7 @@ export class Replica {
         s.phase = 'steady';
         s.claimByMs = nowMs + s.settings.claimAfterMs;
         if (s.role === 'active') adopt(s, reading, nowMs);
+        else if (s.unfinished) shutUnfinished(s, reading, nowMs);
         s.sendHello();
         if (s.peer) onHello(s, s.peer);
         s.log('info', `started as ${s.role}, term ${s.term}`, { sas: s.sas.size, policies: s.policies.size });

@@ -105,6 +105,8 @@ export class State {
   /** Active: the standby gets every change. */
   streaming = false;
   takeover: Takeover | undefined;
+  /** Standby: this daemon's last life has died in a takeover, and SAs may be open. */
+  unfinished = false;
   /** How the takeover went; told once the addresses are claimed. */
   report: TakeoverReport | undefined;
   /** Active: what the counters were when the node was last read during a handover, and until when quiet is waited for. */

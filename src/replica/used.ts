@@ -56,8 +56,13 @@ export function onUsedRead(s: State, reading: Reading): void {
     const found = now.get(saKey(record.id));
     const late = found !== undefined && sameSa(found, sa) ? Math.max(0, countersOf(found).packets - packets) : 0;
     // What is counted too many is no number where numbers end.
-    used.numbers.set(record, counts64(sa) ? number + late : Math.min(number + late, LAST_32));
+    const last = counts64(sa) ? number + late : Math.min(number + late, LAST_32);
+    used.numbers.set(record, last);
+    // Of an account that is this node's own.
+    if (s.unfinished && last > numberOf(record.counters))
+      Object.assign(record.counters, { oseq: last % 2 ** 32, oseqHi: Math.floor(last / 2 ** 32) });
   }
+  s.unfinished = false;
   tellUsed(s);
 }
 

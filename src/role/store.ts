@@ -39,7 +39,7 @@ export function roleStore(directory: string, bootId: string): RoleStore {
       }
       return state;
     },
-    save: ({ term, role }) => replaceFile(file, { term, role, bootId }),
+    save: ({ term, role, opening }) => replaceFile(file, { term, role, ...(opening ? { opening } : {}), bootId }),
     async loadLimits() {
       const text = await readFile(limitsFile, 'utf8').catch((error: NodeJS.ErrnoException) => {
         if (error.code === 'ENOENT') return '{}';
@@ -86,10 +86,11 @@ function parseLimits(text: string, bootId: string): [string, bigint][] | undefin
 
 function parse(text: string): (Durable & { bootId: string }) | undefined {
   try {
-    const { term, role, bootId } = JSON.parse(text) as Record<string, unknown>;
+    const { term, role, bootId, opening } = JSON.parse(text) as Record<string, unknown>;
     if (!Number.isSafeInteger(term) || (term as number) < 0 || (term as number) > 0xffff_ffff) return undefined;
     if (role !== 'active' && role !== 'standby') return undefined;
-    return { term: term as number, role: role as Role, bootId: typeof bootId === 'string' ? bootId : '' };
+    const saved = { term: term as number, role: role as Role, bootId: typeof bootId === 'string' ? bootId : '' };
+    return opening === true ? { ...saved, opening } : saved;
   } catch {
     return undefined;
   }

@@ -104,7 +104,11 @@ export class Daemon implements WireEnd {
     const saved = disk.stored;
     const fresh = { term: first === 'active' ? 1 : 0, role: first, bootId };
     const start =
-      saved === undefined ? fresh : saved.bootId === bootId ? saved : { ...saved, role: 'standby' as const, bootId };
+      saved === undefined
+        ? fresh
+        : saved.bootId === bootId
+          ? saved
+          : { term: saved.term, role: 'standby' as const, bootId };
     const go = (): void => {
       this.replica.start(start, disk.limits.bootId === bootId ? disk.limits.of : []);
       this.#pump();

@@ -122,15 +122,11 @@ export class Traffic {
     else this.#fromPeer(flow, flow.life);
   }
 
-  /**
-   * Traffic meets the kernel of whoever has the addresses, and of every standby with a whole account: one that must not send has to be unable
-   * to. Nobody leads traffic to a node that is neither, such as one whose daemon died in the middle of a takeover, before the addresses came.
-   */
+  /** Traffic meets every kernel: one that must not send has to be unable to. */
   #fromInside(flow: Flow, { id }: Life): void {
-    const { gateways, checks, holders } = this.#roads;
+    const { gateways, checks } = this.#roads;
     for (const gateway of gateways) {
       if (!gateway.on || gateway.fenced) continue;
-      if (!holders.has(gateway) && gateway.daemon?.state.complete !== true) continue;
       const key = gateway.kernel.keyOf(id);
       const n = key === undefined ? undefined : gateway.kernel.transmit(id);
       if (key !== undefined && n !== undefined) checks.onSent(gateway, flow.index, key, Number(n));

@@ -288,6 +288,43 @@ describe('numbers of 64 bits', () => {
   });
 });
 
+describe('an account of an earlier reign', () => {
+  it('is not a whole one: whoever has begun the newer term may have sent above it (S1, S5)', () => {
+    const world = pair([sa(OUT)], { mode: 'safe', numbersMin: 16 });
+    const { a, b } = world;
+    transmit(a, 4);
+    world.settle();
+    // The last word of a handover is lost; a is promoted by force, dies in the middle of it, and its kernel sends.
+    b.replica.promote(world.nowMs, { force: false });
+    world.until(() => a.state.role === 'standby');
+    world.cut();
+    expect(b.state).toMatchObject({ phase: 'steady', complete: true });
+    a.replica.promote(world.nowMs, { force: true });
+    while (a.step()) if (a.state.takeover?.opened) break;
+    a.crash();
+    expect(a.kernel.transmit(id(OUT))).toBeDefined();
+    a.start();
+    world.connect();
+    world.settle();
+    expect(b.state).toMatchObject({ term: 2, complete: false });
+    expect(world.promote(b)).toMatchObject([{ refused: expect.stringContaining('not complete') }]);
+  });
+
+  it.each([
+    ['safe', 'not complete'],
+    ['available', undefined],
+  ] as const)('mode %s: after a handover, the link lost, promote says %s', (mode, refused) => {
+    const world = pair([sa(OUT)], { mode });
+    const { a, b } = world;
+    b.replica.promote(world.nowMs, { force: false });
+    world.until(() => a.state.role === 'standby');
+    // Whether b goes on is not known here, and it keeps to no grant yet.
+    world.cut();
+    const answer = refused === undefined ? { promoted: {} } : { refused: expect.stringContaining(refused) };
+    expect(world.promote(a)).toMatchObject([answer]);
+  });
+});
+
 describe('numbers of 32 bits, with a bitmap attribute', () => {
   it('end where they end, also when an old active tells one more than there is (S1)', () => {
     const world = new World({ plan: { rateMaxPps: 100 } });
