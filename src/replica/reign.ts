@@ -113,7 +113,7 @@ export function becomeStandby(s: State): void {
   s.demoteAsked = false;
   s.dirty = [];
   forgetProof(s.rounds);
-  for (const set of [s.awake, s.adapting, s.thresholdsDue]) set.clear();
+  for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard]) set.clear();
   s.sweep = undefined;
   for (const record of s.sas) {
     record.dirty = false;

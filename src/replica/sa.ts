@@ -44,8 +44,12 @@ export interface SaRecord {
   granted: number;
   /** Active: beyond this number more is to be asked for. */
   raiseAt: number;
+  /** Active: having carried so many packets, half of what its ceiling leaves, it is looked at whether its number has moved with them. */
+  recountAt: number;
   /** Active: the hard packet limit that stands in the kernel in place of the key manager's. */
   ceiling: bigint | undefined;
+  /** Active: its number when that was written. */
+  ceilingAt: number;
   /** Active: the kernel has told the key manager that a soft limit was reached; it must not tell it again. */
   softTold: boolean;
   /** Standby: the times come from the other node's account; they are shifted if its clock turns out to be another (`clock.ts`). */
@@ -137,7 +141,9 @@ export const newRecordState = (): Pick<
   | 'dirty'
   | 'granted'
   | 'raiseAt'
+  | 'recountAt'
   | 'ceiling'
+  | 'ceilingAt'
   | 'softTold'
   | 'timesTold'
   | 'began'
@@ -152,7 +158,9 @@ export const newRecordState = (): Pick<
   dirty: false,
   granted: 0,
   raiseAt: Number.POSITIVE_INFINITY,
+  recountAt: Number.POSITIVE_INFINITY,
   ceiling: undefined,
+  ceilingAt: 0,
   softTold: false,
   timesTold: false,
   began: undefined,

@@ -136,6 +136,8 @@ export class State {
   /** Active: grants that were asked for and not acknowledged yet, by the number of the frame; and SAs for which one is to be asked for. */
   readonly asked = new Map<number, readonly GrantEntry[]>();
   readonly wanting = new Set<SaRecord>();
+  /** Active: SAs with a ceiling of which the kernel would not say that they receive. */
+  readonly unheard = new Set<SaRecord>();
   nextAsk = 1;
   /** Standby: grants of SAs that the account under way has not named yet. */
   readonly earlyGrants = new Map<number, number>();

@@ -52,6 +52,8 @@ interface NodeBooks {
 
 const TWO_32 = 2 ** 32;
 const END = TWO_32 - 1;
+/** More than twice what any SA receives between two readings. */
+const ROOM = 500;
 /** The byte that fills all keys here, in the forms in which it could be said. */
 const SECRET = /a7a7a7|167,\s?167,\s?167|p6enp6/i;
 
@@ -78,6 +80,8 @@ export class Checks {
   #numbersAreKept: boolean;
   /** SAs can stop at their ceilings. */
   readonly #hasCeilings: boolean;
+  /** A grant is more than an SA carries until it is looked at. */
+  readonly #hasRoom: boolean;
   readonly #lives: ReadonlyMap<number, Life>;
   readonly #whenIdle: (gateway: Gateway, happen: () => void) => void;
   /** The highest term that any disk has. */
@@ -88,6 +92,7 @@ export class Checks {
     strict: boolean;
     fencing: boolean;
     mode: 'safe' | 'available';
+    numbersMin: number;
     lives: ReadonlyMap<number, Life>;
     whenIdle: (gateway: Gateway, happen: () => void) => void;
   }) {
@@ -95,6 +100,7 @@ export class Checks {
     this.#strict = about.strict;
     this.#fencing = about.fencing;
     this.#hasCeilings = about.mode === 'safe';
+    this.#hasRoom = about.numbersMin >= ROOM;
     this.#numbersAreKept = about.fencing || about.mode === 'safe';
     this.#lives = about.lives;
     this.#whenIdle = about.whenIdle;
@@ -146,8 +152,8 @@ export class Checks {
   onSent(gateway: Gateway, flow: number, key: number, n: number): void {
     const books = this.#of(key);
     const by = books.sent.get(n);
-    // A ceiling counts packets: whoever sets their count by hand moves it.
-    const isMoved = this.#hasCeilings && this.#lives.get(key)?.byHand === true;
+    // A ceiling counts packets: whoever sets their count moves it.
+    const isMoved = this.#hasCeilings && this.#lives.get(key)?.recounted === true;
     if (by !== undefined && this.#numbersAreKept && !isMoved)
       this.report('S1', `${gateway.name} sends number ${n} of SA ${flow} (key ${key}), which ${by} has sent`, flow);
     books.sent.set(n, gateway.name);
@@ -169,13 +175,22 @@ export class Checks {
   /** A packet that comes for the first time is refused. */
   onRefused(gateway: Gateway, life: Life, n: number): void {
     const books = this.#of(life.key);
-    if (!gateway.reigns || life.byHand) return;
-    if (this.#hasCeilings && gateway.kernel.get(life.id) === undefined) return; // stopped at its ceiling
+    if (!gateway.reigns) return;
+    if (gateway.kernel.get(life.id) === undefined && (life.expires || this.#stopsUnseen(gateway, life))) return;
     if (n > books.seq && this.#fencing && !isUsedUp(gateway, life)) {
       const text = `${gateway.name} refuses number ${n} of SA ${life.flow} (key ${life.key}), and nothing above ${books.seq} was used`;
       this.report('S7', text, life.flow);
     }
     if (n > books.closedFrom && n <= books.closedFrom + books.closed) this.packetsLost++;
+  }
+
+  /**
+   * An inbound SA whose kernel does not say which way it goes has a ceiling until it is seen to receive: it expires if its daemon cannot see
+   * that in time (docs/safety.md, grants).
+   */
+  #stopsUnseen({ daemon }: Gateway, { sa }: Life): boolean {
+    const inTime = this.#hasRoom && daemon?.listens && daemon.state.phase === 'steady';
+    return this.#hasCeilings && sa.attributes.saDir === undefined && !inTime;
   }
 
   // --- the kernel -------------------------------------------------------------------------------------------------------
@@ -385,7 +400,7 @@ export class Checks {
     for (const sa of gateway.daemon?.state.sas ?? []) {
       const key = keyNumber(sa.sa);
       const life = this.#lives.get(key);
-      if (life === undefined || life.byHand) continue;
+      if (life === undefined) continue;
       const { skipped, closed, opened } = this.#of(key);
       if (opened !== `${gateway.name} in term ${report.term}`) continue;
       this.lossBound += life.plan.direction === 'in' && life.plan.window !== 'none' ? Math.max(0, closed) : 0;

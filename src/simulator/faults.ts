@@ -228,7 +228,7 @@ export const actions: Readonly<Record<OperationKind, Action>> = {
     const now = flow?.life && active?.kernel.get(flow.life.id);
     if (!flow?.life || !active || !now || active.kernel.keyOf(flow.life.id) !== flow.life.key) return;
     did(world, operation, active, `SA ${flow.index} will expire after ${operation.n} packets`);
-    flow.life.byHand = true;
+    flow.life.expires = true;
     const { body, attributes } = flow.life.sa;
     const lft = { ...body.lft, hardPacketLimit: now.packets + BigInt(operation.n + 1) };
     active.kernel.must({ kind: 'UPDSA', body: { ...body, lft }, attributes });
@@ -246,7 +246,7 @@ export const actions: Readonly<Record<OperationKind, Action>> = {
     const active = steady(world);
     const now = flow?.life && active?.kernel.get(flow.life.id);
     if (!flow?.life || !active || !now || active.kernel.keyOf(flow.life.id) !== flow.life.key) return;
-    flow.life.byHand = true;
+    flow.life.recounted = true;
     const ltimeVal = { bytes: 0n, packets: 0n, addTime: now.addTime, useTime: 0n };
     did(world, operation, active, `the lifetime of SA ${flow.index} is set back by hand`);
     active.kernel.must(newAevent(flow.life.id, { ltimeVal }));

@@ -92,7 +92,7 @@ export function makePlan(seed: number, { inbound, without }: PlanOptions): World
   return {
     seed,
     mode: isAboutGrants(without) || (without === undefined && g.chance(0.5)) ? 'safe' : 'available',
-    numbersMin: isAboutGrants(without) ? 64 : g.pick([32, 256, 2_048, 1 << 18]),
+    numbersMin: isAboutGrants(without) ? 64 : g.pick([32, 256, 512, 1 << 18]),
     inbound: inbound ?? (without === 'strict' || r.chance(0.8) ? 'strict' : 'window'),
     fencing,
     install: r.chance(0.85) ? 'immediate' : 'takeover',

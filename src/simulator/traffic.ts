@@ -16,8 +16,10 @@ export interface Life {
   readonly plan: SaPlan;
   readonly id: SaId;
   readonly sa: Sa;
-  /** Counters were changed by hand. */
-  byHand: boolean;
+  /** Its packet count was set by hand. */
+  recounted: boolean;
+  /** Its key manager has given it a limit that it will reach. */
+  expires: boolean;
 }
 
 /** Packets that the attacker keeps of each SA, and what it sends again at once at the most. */
@@ -76,7 +78,7 @@ export function newLife(flow: Flow, key: number, spi: number, release: string): 
       ? { attributes: { saDir: out ? SaDir.OUT : SaDir.IN } }
       : {}),
   });
-  return { key, flow: flow.index, plan, id: saIdOf(made), sa: made, byHand: false };
+  return { key, flow: flow.index, plan, id: saIdOf(made), sa: made, recounted: false, expires: false };
 }
 
 /** What traffic needs of the world around it. */

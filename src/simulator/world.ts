@@ -92,6 +92,7 @@ export class World {
       strict: plan.inbound === 'strict',
       fencing: plan.fencing,
       mode: plan.mode,
+      numbersMin: plan.numbersMin,
       lives: this.lives,
       whenIdle: (gateway, happen) => this.#whenIdle(gateway, happen),
     });

@@ -325,6 +325,49 @@ describe('an account of an earlier reign', () => {
   });
 });
 
+describe('a ceiling does not stop an SA that receives, of which the kernel does not say that it does (S7)', () => {
+  const receive = (world: World, node: TestNode, from: bigint, packets: number): void => {
+    for (let n = from; n < from + BigInt(packets); n++) {
+      expect(node.kernel.accept(id(IN), n)).toBe(true);
+      if (n % 20n === 0n) world.pass(20);
+    }
+  };
+
+  it.each([0, 32])('with a window of %s', (window) => {
+    const world = pair([sa(IN, { window })], { mode: 'safe', numbersMin: 64 });
+    receive(world, world.a, 1n, 500);
+  });
+
+  it.each([0, 32])('after a switchover, as its outbound number has moved then: a window of %s', (window) => {
+    const world = pair([sa(IN, { window })], { mode: 'safe', numbersMin: 64 });
+    world.promote(world.b);
+    receive(world, world.b, 1n, 500);
+  });
+
+  it('and after a restart', () => {
+    const world = pair([sa(IN, { window: 0 })], { mode: 'safe', numbersMin: 64 });
+    world.a.crash();
+    world.a.start();
+    receive(world, world.a, 1n, 500);
+  });
+
+  it('one that sends keeps to it', () => {
+    const world = pair([sa(OUT, { window: 0 })], { mode: 'safe', numbersMin: 64 });
+    transmit(world.a, 20);
+    world.pass(100);
+    world.cut();
+    for (let i = 0; i < 20; i++) {
+      transmit(world.a, 10);
+      world.pass(100);
+    }
+    const { granted = 0 } = recordOf(world.b, id(OUT)) ?? {};
+    expect(granted).toBeGreaterThan(0);
+    expect(world.a.kernel.transmit(id(OUT))).toBeUndefined();
+    world.promote(world.b);
+    expect(world.b.kernel.transmit(id(OUT))).toBe(BigInt(granted) + 1n);
+  });
+});
+
 describe('numbers of 32 bits, with a bitmap attribute', () => {
   it('end where they end, also when an old active tells one more than there is (S1)', () => {
     const world = new World({ plan: { rateMaxPps: 100 } });
