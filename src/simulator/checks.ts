@@ -54,6 +54,8 @@ const TWO_32 = 2 ** 32;
 const END = TWO_32 - 1;
 /** More than twice what any SA receives between two readings. */
 const ROOM = 500;
+/** By then a daemon has looked at everything that has happened without it. */
+const LOOKS_MS = 500;
 /** The byte that fills all keys here, in the forms in which it could be said. */
 const SECRET = /a7a7a7|167,\s?167,\s?167|p6enp6/i;
 
@@ -189,8 +191,8 @@ export class Checks {
    * that in time (docs/safety.md, grants).
    */
   #stopsUnseen({ daemon }: Gateway, { sa }: Life): boolean {
-    const inTime = this.#hasRoom && daemon?.listens && daemon.state.phase === 'steady';
-    return this.#hasCeilings && sa.attributes.saDir === undefined && !inTime;
+    const isThere = daemon?.listens && daemon.state.phase === 'steady' && daemon.nowMs - daemon.wokeMs > LOOKS_MS;
+    return this.#hasCeilings && sa.attributes.saDir === undefined && !(this.#hasRoom && isThere);
   }
 
   // --- the kernel -------------------------------------------------------------------------------------------------------

@@ -76,6 +76,8 @@ export class Daemon implements WireEnd {
   readonly replica: Replica;
   alive = true;
   started = false;
+  /** When it began, or was let go on. */
+  wokeMs = 0;
   /** Stopped by SIGSTOP, or swapped out: what comes waits. */
   #paused = false;
   #deferred: (() => void)[] = [];
@@ -164,6 +166,7 @@ export class Daemon implements WireEnd {
 
   resume(): void {
     this.#paused = false;
+    this.wokeMs = this.nowMs;
     const deferred = this.#deferred;
     this.#deferred = [];
     for (const happen of deferred) this.run(happen);
