@@ -153,7 +153,11 @@ class Node implements RunningNode {
     const first = { term: node.initial_role === 'active' ? 1 : 0, role: node.initial_role };
     // After a boot the kernel is empty: what was active must not go on as if it were.
     const start =
-      saved === undefined ? first : saved.bootId === bootId ? saved : { ...saved, role: 'standby' as const };
+      saved === undefined
+        ? first
+        : saved.bootId === bootId
+          ? saved
+          : { term: saved.term, promised: saved.promised ?? 0, role: 'standby' as const };
     await this.#store.save(start);
     this.#replica.start(start, await this.#store.loadLimits(), saved?.life ?? 1);
     await this.#pump();

@@ -165,7 +165,7 @@ export function onPolicyGone(s: State, { attributes }: XfrmMessage<'DELPOLICY'>)
 
 export function drop(s: State, record: SaRecord): void {
   s.sas.remove(record);
-  for (const set of [s.awake, s.adapting, s.thresholdsDue]) set.delete(record);
+  for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard]) set.delete(record);
   for (const peer of s.standbys) peer.behind.delete(record);
   s.tell({ type: 'saDelete', handle: record.handle });
 }

@@ -19,12 +19,12 @@ export function courseOf(s: State, force: boolean): Course {
   if (s.phase !== 'steady') return refused('busy', `this node is busy (${s.phase}); try again in a moment`);
   if (s.role === 'active') return { kind: 'none' };
   if (force) return { kind: 'takeover' };
+  if (s.resigned) return refused('resigned', 'this node has just handed over; the other one is taking over');
   if (!s.complete && s.rules.complete)
     return refused(
       'incomplete',
       'this standby is not complete: it would take over only a part of the SAs; use --force if that is better than none',
     );
-  if (s.resigned) return refused('resigned', 'this node has just handed over; the other one is taking over');
   const isThere = s.reigning !== undefined;
   if (isThere && s.staleSas !== undefined)
     return refused('updating', 'this standby is being brought up to date; try again in a moment');

@@ -39,6 +39,8 @@ export interface Durable {
   readonly role: Role;
   /** A later term, which this node has agreed that somebody, or it itself, may begin; it agrees to no other takeover into it. */
   readonly promised?: number;
+  /** SAs are being opened in this boot's kernel, before the role is active: some of them can send. */
+  readonly opening?: true;
 }
 
 export interface TakeoverReport {

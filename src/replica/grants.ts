@@ -5,7 +5,7 @@ import type { Write } from './effects.ts';
 import { updateSa } from './install.ts';
 import type { Peer } from './peer.ts';
 import { packetsWithin } from './rate.ts';
-import { directionOf, isParked, numberOf, type SaRecord, saKey } from './sa.ts';
+import { directionOf, isParked, numberOf, replayWindowOf, type SaRecord, saKey } from './sa.ts';
 import { type State, write } from './state.ts';
 
 /**
@@ -105,6 +105,7 @@ export function removeCeilings(s: State): void {
 
 /** The number that an SA has used moved: more is asked for in time. The hot path of an active node. */
 export function noteNumber(s: State, record: SaRecord): void {
+  if (record.counters.packets >= record.recountAt) recount(s, record);
   if (numberOf(record.counters) < record.raiseAt) return;
   record.raiseAt = Number.POSITIVE_INFINITY;
   s.wanting.add(record);
@@ -191,6 +192,41 @@ function ceilingOf({ sa, counters, granted }: SaRecord): bigint | undefined {
   return sa.body.lft.hardPacketLimit <= limit ? undefined : limit;
 }
 
+/** Half of what a ceiling leaves is used. Events come behind readings by one packet: that is no difference. */
+function recount(s: State, record: SaRecord): void {
+  record.recountAt = Number.POSITIVE_INFINITY;
+  const next = ceilingOf(record);
+  // Packets that came in, on an SA that does not show which way it goes, have used no number of its grant.
+  if (record.ceiling !== undefined && next !== undefined && next > record.ceiling) writeCeilings(s, [record]);
+}
+
+/** It may be inbound, and nothing would show it: without a window the kernel keeps no number, and announces nothing (xfrm_replay_advance). */
+const receivesUnheard = ({ sa }: SaRecord): boolean => sa.attributes.saDir === undefined && replayWindowOf(sa) === 0;
+
+/** SAs whose counters are to be read, as nothing else would tell in time that their ceilings stop what they receive. */
+export function unheardSas(s: State, count: number): SaRecord[] {
+  const due: SaRecord[] = [];
+  for (let looks = s.unheard.size; looks > 0 && due.length < count; looks--) {
+    const [record] = s.unheard;
+    if (record === undefined) break;
+    s.unheard.delete(record);
+    // What sends is heard of.
+    if (record.ceiling === undefined || numberOf(record.counters) !== record.ceilingAt) continue;
+    s.unheard.add(record);
+    due.push(record);
+  }
+  return due;
+}
+
+function ceilingStands(s: State, record: SaRecord, ceiling: bigint | undefined): void {
+  record.ceiling = ceiling;
+  const { packets } = record.counters;
+  record.recountAt =
+    ceiling === undefined ? Number.POSITIVE_INFINITY : packets + Math.max(1, (Number(ceiling) - packets) / 2);
+  record.ceilingAt = numberOf(record.counters);
+  if (ceiling !== undefined && receivesUnheard(record)) s.unheard.add(record);
+}
+
 function writeCeilings(s: State, records: readonly SaRecord[]): void {
   if (s.settings.grants.mode !== 'safe' || !s.rules.ceiling) return;
   const writes: Write[] = [];
@@ -199,7 +235,7 @@ function writeCeilings(s: State, records: readonly SaRecord[]): void {
     const ceiling = ceilingOf(record);
     if (ceiling === record.ceiling) continue;
     if (ceiling !== undefined) hidden = hides(s, record) || hidden;
-    record.ceiling = ceiling;
+    ceilingStands(s, record, ceiling);
     writes.push(write('ceiling', record.handle, updateSa(record)));
   }
   // On disk before a ceiling hides them.
@@ -231,7 +267,7 @@ export function withoutCeiling(s: State, sa: Sa, known: SaRecord | undefined): {
 
 /** A daemon that has just been started finds the ceilings of its last life: it is bound by them, as standbys know them. */
 export function takeOverCeiling(s: State, record: SaRecord, ceiling: bigint): void {
-  record.ceiling = ceiling;
+  ceilingStands(s, record, ceiling);
   record.granted = numberOf(record.counters) + Math.max(0, Number(ceiling) - record.counters.packets);
   record.raiseAt = halfway(record);
   for (const peer of s.peers.values()) peer.bound = true;

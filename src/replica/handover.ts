@@ -5,7 +5,7 @@ import { setCounters, setNumbers } from './install.ts';
 import type { Peer } from './peer.ts';
 import { parked } from './plan.ts';
 import { becomeStandby, claim } from './reign.ts';
-import { type Counters, countersOf, directionOf, type SaRecord } from './sa.ts';
+import { type Counters, countersOf, counts64, directionOf, type SaRecord } from './sa.ts';
 import { type State, write } from './state.ts';
 
 /**
@@ -104,10 +104,10 @@ export function handOver(s: State, reading: Reading, nowMs: number): void {
     } else {
       const slipped = s.rules.drain ? Math.max(0, last.packets - first.packets) : 0;
       const sent = first.oseq + slipped;
-      const counts64 = sa.attributes.replayEsnVal !== undefined;
+      const is64 = counts64(sa);
       Object.assign(record.counters, last, {
-        oseq: counts64 ? sent % 2 ** 32 : Math.min(sent, 2 ** 32 - 1),
-        oseqHi: counts64 ? first.oseqHi + Math.floor(sent / 2 ** 32) : 0,
+        oseq: is64 ? sent % 2 ** 32 : Math.min(sent, 2 ** 32 - 1),
+        oseqHi: is64 ? first.oseqHi + Math.floor(sent / 2 ** 32) : 0,
       });
     }
     s.touch(record);
@@ -137,7 +137,8 @@ export function onResigned(s: State, nowMs: number): void {
   // The new active is bound by nothing that was agreed on before, until it has told this node its SAs.
   for (const record of s.sas) record.granted = 0;
   s.resigned = true;
-  s.complete = true;
+  // The new active keeps to no grant that this node knows of: where that is what counts, this node has no account until it is sent one.
+  s.complete = s.settings.grants.mode === 'available';
   s.account = { term: s.term, asked: s.nextAsk - 1, recent: [] };
   s.provenMs = nowMs;
   s.sendHello();

@@ -82,7 +82,8 @@ export function followTerm(s: State, term: number): void {
   s.resigned = false;
   s.term = term;
   s.reignTerm = term;
-  s.persist({ term, role: s.role });
+  // A term that a takeover is storing now is newer still: the disk does not go back.
+  if (s.takeover === undefined) s.persist({ term, role: s.role });
 }
 
 /** Takes the shared addresses, once in a reign. */
@@ -133,7 +134,7 @@ export function becomeStandby(s: State): void {
   if (s.demoteAsked) s.emit({ type: 'demoted' });
   s.demoteAsked = false;
   s.dirty = [];
-  for (const set of [s.awake, s.adapting, s.thresholdsDue]) set.clear();
+  for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard]) set.clear();
   s.sweep = undefined;
   for (const record of s.sas) {
     record.dirty = false;

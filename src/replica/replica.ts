@@ -30,6 +30,7 @@ import { type ReplicaSettings, State } from './state.ts';
 import { onReadCounters, sweep } from './sweep.ts';
 import { becomeActive, beginTakeover, noTakeover, onOpened, onTermStored, open } from './takeover.ts';
 import { notePong, onProven } from './told.ts';
+import { shutUnfinished } from './unfinished.ts';
 import { onOverlapRead, onUsed, onUsedRead } from './used.ts';
 import { askForVotes, countVotes, onMissedGrants, onVoted, onVoteRequest, onVoteStored, onWithdrawn } from './votes.ts';
 
@@ -68,12 +69,17 @@ export class Replica {
   }
 
   /** `life`: how often this node's daemon has started before, if its disk counts that. */
-  start({ term, role, promised = 0 }: Durable, keptLimits: Iterable<readonly [string, bigint]> = [], life = 0): void {
+  start(
+    { term, role, promised = 0, opening }: Durable,
+    keptLimits: Iterable<readonly [string, bigint]> = [],
+    life = 0,
+  ): void {
     for (const [sa, limit] of keptLimits) this.state.keptLimits.set(sa, limit);
     this.state.term = term;
     this.state.role = role;
     this.state.promised = promised;
     this.state.nextAsk = life * LIFE + 1;
+    this.state.unfinished = opening === true && role === 'standby';
     this.state.read('start');
   }
 
@@ -142,6 +148,7 @@ export class Replica {
         s.phase = 'steady';
         s.claimByMs = nowMs + s.settings.claimAfterMs;
         if (s.role === 'active') adopt(s, reading, nowMs);
+        else if (s.unfinished) shutUnfinished(s, reading, nowMs);
         s.sendHello();
         for (const peer of s.present) if (peer.hello) onHello(s, peer, peer.hello);
         s.log('info', `started as ${s.role}, term ${s.term}`, { sas: s.sas.size, policies: s.policies.size });

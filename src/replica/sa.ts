@@ -45,8 +45,12 @@ export interface SaRecord {
   granted: number;
   /** Active: beyond this number more is to be asked for. */
   raiseAt: number;
+  /** Active: having carried so many packets, half of what its ceiling leaves, it is looked at whether its number has moved with them. */
+  recountAt: number;
   /** Active: the hard packet limit that stands in the kernel in place of the key manager's. */
   ceiling: bigint | undefined;
+  /** Active: its number when that was written. */
+  ceilingAt: number;
   /** Active: the kernel has told the key manager that a soft limit was reached; it must not tell it again. */
   softTold: boolean;
   /** Standby: the times come from this node's account; they are shifted if its clock turns out to be another (`clock.ts`). */
@@ -138,7 +142,9 @@ export const newRecordState = (): Pick<
   | 'dirty'
   | 'granted'
   | 'raiseAt'
+  | 'recountAt'
   | 'ceiling'
+  | 'ceilingAt'
   | 'softTold'
   | 'timesBy'
   | 'began'
@@ -153,7 +159,9 @@ export const newRecordState = (): Pick<
   dirty: false,
   granted: 0,
   raiseAt: Number.POSITIVE_INFINITY,
+  recountAt: Number.POSITIVE_INFINITY,
   ceiling: undefined,
+  ceilingAt: 0,
   softTold: false,
   timesBy: undefined,
   began: undefined,
@@ -185,8 +193,8 @@ export function isShut(sa: Sa, { seq, seqHi }: Counters): boolean {
 
 const ESN = 128;
 
-/** Whether an SA has 64-bit numbers. */
-function counts64({ body, attributes }: Sa): boolean {
+/** Whether an SA has 64-bit numbers. One with a bitmap attribute need not: then its upper halves stay 0. */
+export function counts64({ body, attributes }: Sa): boolean {
   return attributes.replayEsnVal !== undefined && (body.flags & ESN) !== 0;
 }
 

@@ -116,6 +116,8 @@ export class State {
   /** Active since the start: when they are taken even if another node is not heard of. */
   claimByMs = 0;
   takeover: Takeover | undefined;
+  /** Standby: this daemon's last life has died in a takeover, and SAs may be open. */
+  unfinished = false;
   /** How the takeover went; told once the addresses are claimed. */
   report: TakeoverReport | undefined;
   /** Active: what the counters were when the node was last read during a handover, and until when quiet is waited for. */
@@ -143,6 +145,8 @@ export class State {
   /** Active: grants that were asked for and are not acknowledged yet, by the number of the frame; and SAs for which one is to be asked for. */
   readonly asked = new Map<number, Ask>();
   readonly wanting = new Set<SaRecord>();
+  /** Active: SAs with a ceiling of which the kernel would not say that they receive. */
+  readonly unheard = new Set<SaRecord>();
   nextAsk = 1;
   /** Standby: grants of SAs that the account under way has not named yet. */
   readonly earlyGrants = new Map<number, number>();
@@ -268,9 +272,9 @@ export class State {
     this.read('resync');
   }
 
-  persist({ term, role }: Pick<Durable, 'term' | 'role'>): void {
+  persist(durable: Omit<Durable, 'promised'>): void {
     const { promised } = this;
-    this.emit({ type: 'persist', durable: { term, role, ...(promised > term ? { promised } : {}) } });
+    this.emit({ type: 'persist', durable: promised > durable.term ? { ...durable, promised } : durable });
   }
 
   /** Hooks run one after the other; until they have, who has the addresses is not settled. */

@@ -38,7 +38,7 @@ export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number, f
   }
   if (!s.rules.durable) onTermStored(s, s.takeover);
   // Not as active yet: a daemon that dies before its SAs are open must not come back as if they were.
-  s.persist({ term, role: 'standby' });
+  s.persist({ term, role: 'standby', opening: true });
 }
 
 /** The new term is on disk: from now on it holds, here and, as soon as it hears of it, on the old active. */

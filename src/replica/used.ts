@@ -6,7 +6,7 @@ import { type GrantEntry, grantFirst } from './grants.ts';
 import { sameSa, setNumbers } from './install.ts';
 import type { Peer } from './peer.ts';
 import { leapAbove } from './plan.ts';
-import { countersOf, directionOf, isParked, numberOf, type SaRecord, saKey } from './sa.ts';
+import { countersOf, counts64, directionOf, isParked, numberOf, type SaRecord, saKey } from './sa.ts';
 import { type State, write } from './state.ts';
 
 /**
@@ -26,6 +26,7 @@ export interface Used {
 const ENTRIES_MAX = 1024;
 /** SAs that are named in the log; the others are counted. */
 const NAMED_MAX = 100;
+const LAST_32 = 2 ** 32 - 1;
 
 // --- the old active -----------------------------------------------------------------------------------------------------
 
@@ -55,8 +56,14 @@ export function onUsedRead(s: State, reading: Reading): void {
   for (const [record, { sa, number, packets }] of used.before) {
     const found = now.get(saKey(record.id));
     const late = found !== undefined && sameSa(found, sa) ? Math.max(0, countersOf(found).packets - packets) : 0;
-    used.numbers.set(record, number + late);
+    // What is counted too many is no number where numbers end.
+    const last = counts64(sa) ? number + late : Math.min(number + late, LAST_32);
+    used.numbers.set(record, last);
+    // Of an account that is this node's own.
+    if (s.unfinished && last > numberOf(record.counters))
+      Object.assign(record.counters, { oseq: last % 2 ** 32, oseqHi: Math.floor(last / 2 ** 32) });
   }
+  s.unfinished = false;
   tellUsed(s);
 }
 

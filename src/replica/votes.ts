@@ -75,7 +75,7 @@ export function countVotes(s: State, nowMs = Number.NEGATIVE_INFINITY): void {
   const { granted, refused, untilMs } = takeover.votes;
   if (granted.size + 1 >= s.majority) {
     takeover.votes = undefined;
-    s.persist({ term: takeover.term, role: 'standby' });
+    s.persist({ term: takeover.term, role: 'standby', opening: true });
     return;
   }
   const open = s.present.filter((peer) => !granted.has(peer) && !refused.has(peer));

@@ -45,7 +45,15 @@ export function roleStore(directory: string, bootId: string): RoleStore {
       life = state.life + 1;
       return { ...state, life };
     },
-    save: (durable) => replaceFile(file, { ...durable, life, bootId }),
+    save: ({ term, role, promised, opening }) =>
+      replaceFile(file, {
+        term,
+        role,
+        life,
+        bootId,
+        ...(promised ? { promised } : {}),
+        ...(opening ? { opening } : {}),
+      }),
     async loadLimits() {
       const text = await readFile(limitsFile, 'utf8').catch((error: NodeJS.ErrnoException) => {
         if (error.code === 'ENOENT') return '{}';
@@ -92,13 +100,18 @@ function parseLimits(text: string, bootId: string): [string, bigint][] | undefin
 
 function parse(text: string): (Durable & { bootId: string; life: number }) | undefined {
   try {
-    const { term, role, bootId, life = 0, promised = 0 } = JSON.parse(text) as Record<string, unknown>;
-    if (!isTerm(term)) return undefined;
+    const { term, role, bootId, life = 0, promised = 0, opening } = JSON.parse(text) as Record<string, unknown>;
+    if (!isTerm(term) || !isTerm(promised)) return undefined;
     if (role !== 'active' && role !== 'standby') return undefined;
     if (!Number.isSafeInteger(life) || (life as number) < 0 || (life as number) > LIVES_MAX) return undefined;
-    if (!isTerm(promised)) return undefined;
-    const known = { term, role: role as Role, life: life as number };
-    return { ...known, ...(promised > 0 ? { promised } : {}), bootId: typeof bootId === 'string' ? bootId : '' };
+    return {
+      term,
+      role: role as Role,
+      life: life as number,
+      bootId: typeof bootId === 'string' ? bootId : '',
+      ...(promised > 0 ? { promised } : {}),
+      ...(opening === true ? { opening } : {}),
+    };
   } catch {
     return undefined;
   }

@@ -52,6 +52,10 @@ interface NodeBooks {
 
 const TWO_32 = 2 ** 32;
 const END = TWO_32 - 1;
+/** More than twice what any SA receives between two readings. */
+const ROOM = 500;
+/** By then a daemon has looked at everything that has happened without it. */
+const LOOKS_MS = 500;
 /** The byte that fills all keys here, in the forms in which it could be said. */
 const SECRET = /a7a7a7|167,\s?167,\s?167|p6enp6/i;
 
@@ -79,6 +83,8 @@ export class Checks {
   /** SAs can stop at their ceilings. */
   readonly #hasCeilings: boolean;
   readonly #nodesAreMany: boolean;
+  /** A grant is more than an SA carries until it is looked at. */
+  readonly #hasRoom: boolean;
   readonly #lives: ReadonlyMap<number, Life>;
   readonly #whenIdle: (gateway: Gateway, happen: () => void) => void;
   /** The highest term that any disk has. */
@@ -90,6 +96,7 @@ export class Checks {
     fencing: boolean;
     mode: 'safe' | 'available';
     nodes: number;
+    numbersMin: number;
     lives: ReadonlyMap<number, Life>;
     whenIdle: (gateway: Gateway, happen: () => void) => void;
   }) {
@@ -97,6 +104,7 @@ export class Checks {
     this.#strict = about.strict;
     this.#fencing = about.fencing;
     this.#hasCeilings = about.mode === 'safe';
+    this.#hasRoom = about.numbersMin >= ROOM;
     this.#numbersAreKept = about.fencing || about.mode === 'safe';
     this.#nodesAreMany = about.nodes > 2;
     this.#lives = about.lives;
@@ -149,8 +157,8 @@ export class Checks {
   onSent(gateway: Gateway, flow: number, key: number, n: number): void {
     const books = this.#of(key);
     const by = books.sent.get(n);
-    // A ceiling counts packets: whoever sets their count by hand moves it.
-    const isMoved = this.#hasCeilings && this.#lives.get(key)?.byHand === true;
+    // A ceiling counts packets: whoever sets their count moves it.
+    const isMoved = this.#hasCeilings && this.#lives.get(key)?.recounted === true;
     if (by !== undefined && this.#numbersAreKept && !isMoved)
       this.report('S1', `${gateway.name} sends number ${n} of SA ${flow} (key ${key}), which ${by} has sent`, flow);
     books.sent.set(n, gateway.name);
@@ -172,13 +180,22 @@ export class Checks {
   /** A packet that comes for the first time is refused. */
   onRefused(gateway: Gateway, life: Life, n: number): void {
     const books = this.#of(life.key);
-    if (!gateway.reigns || life.byHand) return;
-    if (this.#hasCeilings && gateway.kernel.get(life.id) === undefined) return; // stopped at its ceiling
+    if (!gateway.reigns) return;
+    if (gateway.kernel.get(life.id) === undefined && (life.expires || this.#stopsUnseen(gateway, life))) return;
     if (n > books.seq && this.#fencing && !isUsedUp(gateway, life)) {
       const text = `${gateway.name} refuses number ${n} of SA ${life.flow} (key ${life.key}), and nothing above ${books.seq} was used`;
       this.report('S7', text, life.flow);
     }
     if (n > books.closedFrom && n <= books.closedFrom + books.closed) this.packetsLost++;
+  }
+
+  /**
+   * An inbound SA whose kernel does not say which way it goes has a ceiling until it is seen to receive: it expires if its daemon cannot see
+   * that in time (docs/safety.md, grants).
+   */
+  #stopsUnseen({ daemon }: Gateway, { sa }: Life): boolean {
+    const isThere = daemon?.listens && daemon.state.phase === 'steady' && daemon.nowMs - daemon.wokeMs > LOOKS_MS;
+    return this.#hasCeilings && sa.attributes.saDir === undefined && !(this.#hasRoom && isThere);
   }
 
   // --- the kernel -------------------------------------------------------------------------------------------------------
@@ -400,7 +417,7 @@ export class Checks {
     for (const sa of gateway.daemon?.state.sas ?? []) {
       const key = keyNumber(sa.sa);
       const life = this.#lives.get(key);
-      if (life === undefined || life.byHand) continue;
+      if (life === undefined) continue;
       const { skipped, closed, opened } = this.#of(key);
       if (opened !== `${gateway.name} in term ${report.term}`) continue;
       this.lossBound += life.plan.direction === 'in' && life.plan.window !== 'none' ? Math.max(0, closed) : 0;

@@ -77,6 +77,8 @@ export class Daemon implements WireEnd {
   readonly replica: Replica;
   alive = true;
   started = false;
+  /** When it began, or was let go on. */
+  wokeMs = 0;
   /** Stopped by SIGSTOP, or swapped out: what comes waits. */
   #paused = false;
   #deferred: (() => void)[] = [];
@@ -90,6 +92,7 @@ export class Daemon implements WireEnd {
   readonly #heardMs = new Map<string, number>();
   #streams: { readonly to: string; readonly frames: Iterator<Frame> }[] = [];
   #hooks: ('claim' | 'release')[] = [];
+  #hookRuns = false;
   /** Force, if the operator waits for an answer. */
   #operator: { readonly force: boolean } | undefined;
 
@@ -104,7 +107,11 @@ export class Daemon implements WireEnd {
     const saved = disk.stored;
     const fresh = { term: first === 'active' ? 1 : 0, role: first, bootId };
     const start =
-      saved === undefined ? fresh : saved.bootId === bootId ? saved : { ...saved, role: 'standby' as const, bootId };
+      saved === undefined
+        ? fresh
+        : saved.bootId === bootId
+          ? saved
+          : { term: saved.term, promised: saved.promised ?? 0, role: 'standby' as const, bootId };
     const go = (): void => {
       this.replica.start(start, disk.limits.bootId === bootId ? disk.limits.of : [], ++disk.lives);
       this.#pump();
@@ -160,6 +167,7 @@ export class Daemon implements WireEnd {
 
   resume(): void {
     this.#paused = false;
+    this.wokeMs = this.nowMs;
     const deferred = this.#deferred;
     this.#deferred = [];
     for (const happen of deferred) this.run(happen);
@@ -376,7 +384,7 @@ export class Daemon implements WireEnd {
         return false;
       case 'hook':
         this.#hooks.push(effect.name);
-        if (this.#hooks.length === 1) this.#runHook();
+        this.#runHook();
         return false;
       case 'wait':
         this.#after(effect.ms, () => this.#next());
@@ -462,10 +470,12 @@ export class Daemon implements WireEnd {
   /** One after the other, and beside everything else. */
   #runHook(): void {
     const [name] = this.#hooks;
-    if (name === undefined) return;
+    if (name === undefined || this.#hookRuns) return;
+    this.#hookRuns = true;
     this.#around.runHook(name, (failure) =>
       this.run(() => {
         this.#hooks.shift();
+        this.#hookRuns = false;
         this.#input(() => this.replica.onHook(name, failure));
         this.#runHook();
       }),

@@ -46,9 +46,10 @@ export const actions: Readonly<Record<OperationKind, Action>> = {
     world.trap = {
       gateway: operation.n % 3 === 0 ? at(world, operation) : undefined,
       phase,
-      withMachine: operation.n % 2 === 0,
+      // By digits of their own: every phase with and without the machine, at any of its first steps.
+      withMachine: Math.floor(operation.n / PHASES.length) % 2 === 0,
       backMs: operation.ms,
-      left: operation.n % 9,
+      left: operation.sa + (operation.n % 9),
     };
     world.cover('crashDuring');
     if (phase !== 'steady') switchover(world);
@@ -229,7 +230,7 @@ export const actions: Readonly<Record<OperationKind, Action>> = {
     const now = flow?.life && active?.kernel.get(flow.life.id);
     if (!flow?.life || !active || !now || active.kernel.keyOf(flow.life.id) !== flow.life.key) return;
     did(world, operation, active, `SA ${flow.index} will expire after ${operation.n} packets`);
-    flow.life.byHand = true;
+    flow.life.expires = true;
     const { body, attributes } = flow.life.sa;
     const lft = { ...body.lft, hardPacketLimit: now.packets + BigInt(operation.n + 1) };
     active.kernel.must({ kind: 'UPDSA', body: { ...body, lft }, attributes });
@@ -247,7 +248,7 @@ export const actions: Readonly<Record<OperationKind, Action>> = {
     const active = steady(world);
     const now = flow?.life && active?.kernel.get(flow.life.id);
     if (!flow?.life || !active || !now || active.kernel.keyOf(flow.life.id) !== flow.life.key) return;
-    flow.life.byHand = true;
+    flow.life.recounted = true;
     const ltimeVal = { bytes: 0n, packets: 0n, addTime: now.addTime, useTime: 0n };
     did(world, operation, active, `the lifetime of SA ${flow.index} is set back by hand`);
     active.kernel.must(newAevent(flow.life.id, { ltimeVal }));

@@ -101,7 +101,7 @@ export function makePlan(seed: number, { inbound, without, nodes }: PlanOptions)
     seed,
     nodes: nodes ?? (without === undefined ? randomOf(seed, NODES).pick(SIZES) : without === 'votes' ? 3 : 2),
     mode: isAboutGrants(without) || (without === undefined && g.chance(0.5)) ? 'safe' : 'available',
-    numbersMin: isAboutGrants(without) ? 64 : g.pick([32, 256, 2_048, 1 << 18]),
+    numbersMin: isAboutGrants(without) ? 64 : g.pick([32, 256, 512, 1 << 18]),
     inbound: inbound ?? (without === 'strict' || r.chance(0.8) ? 'strict' : 'window'),
     fencing,
     install: r.chance(0.85) ? 'immediate' : 'takeover',

@@ -98,6 +98,7 @@ export class World {
       fencing: plan.fencing,
       mode: plan.mode,
       nodes: plan.nodes,
+      numbersMin: plan.numbersMin,
       lives: this.lives,
       whenIdle: (gateway, happen) => this.#whenIdle(gateway, happen),
     });
