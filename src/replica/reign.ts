@@ -65,7 +65,7 @@ export function onHello(s: State, peer: Peer, frame: Hello & { term: number }): 
   if (s.role === 'standby' && s.phase === 'steady' && before !== 'standby' && allStandbys)
     s.log('warn', 'all nodes are standbys, nobody forwards: promote one of them');
   // No other node knows of a newer term: the addresses are this node's.
-  if (s.role === 'active' && allStandbys) claim(s);
+  if (s.role === 'active' && s.phase === 'steady' && allStandbys) claim(s);
   if (s.role === 'active' && frame.role === 'standby' && (first || before !== 'standby' || !peer.streaming))
     streamSnapshot(s, peer);
 }
