@@ -21,6 +21,9 @@ export function onHandoverRequest(s: State): void {
   // What is left of a handover that was given up: its claim hook must not run after the release hook of this one.
   if (s.hooksPending > 0)
     return void s.send({ type: 'handoverRefused', reason: 'its hooks are still running; try again in a moment' });
+  // Until it has gone on above what the other node has used, its numbers are no place to go on from.
+  if (s.comparing)
+    return void s.send({ type: 'handoverRefused', reason: 'it is still comparing numbers; try again in a moment' });
   // The final counters mean something only to a standby that has been told of every SA.
   if (!s.streaming || s.sending)
     return void s.send({ type: 'handoverRefused', reason: 'it is still sending its SAs; try again in a moment' });

@@ -115,6 +115,7 @@ export function becomeStandby(s: State): void {
   forgetProof(s.rounds);
   for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard]) set.clear();
   s.sweep = undefined;
+  s.usedThere.clear();
   for (const record of s.sas) {
     record.dirty = false;
     record.installed = true;

@@ -14,6 +14,8 @@ import type { Used } from './used.ts';
 export interface ReplicaSettings {
   readonly cluster: string;
   readonly node: string;
+  /** The names of the other nodes. */
+  readonly peers: readonly string[];
   readonly version: string;
   readonly littleEndian: boolean;
   readonly selection: Selection;
@@ -147,6 +149,8 @@ export class State {
   used: Used | undefined;
   /** Active: what the other node has told of that, until it is compared. */
   readonly usedThere = new Map<SaRecord, number>();
+  /** Active: its kernel is being read for that. */
+  comparing = false;
   /** Limits of key managers that ceilings hide. */
   readonly keptLimits = new Map<string, bigint>();
   /** Active: said once while no standby is there that ceilings will be reached. */

@@ -310,6 +310,7 @@ export class World {
     return {
       cluster: 'c',
       node,
+      peers: ['a', 'b'].filter((name) => name !== node),
       version: '0',
       littleEndian: true,
       selection: {

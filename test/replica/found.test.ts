@@ -306,7 +306,7 @@ describe('an account of an earlier reign', () => {
     a.start();
     world.connect();
     world.settle();
-    expect(b.state).toMatchObject({ term: 2, complete: false });
+    expect(b.state).toMatchObject({ term: 3, complete: false });
     expect(world.promote(b)).toMatchObject([{ refused: expect.stringContaining('not complete') }]);
   });
 
