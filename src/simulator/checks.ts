@@ -146,7 +146,7 @@ export class Checks {
     return node;
   }
 
-  /** By force, or not knowing of a reign: without a fence nothing is promised of numbers then. */
+  /** By force, without a whole account: without a fence nothing is promised of numbers then. */
   onForced(): void {
     if (!this.#fencing) this.#numbersAreKept = false;
   }
