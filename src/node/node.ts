@@ -15,6 +15,7 @@ import {
   Replica,
   type ReplicaSettings,
   type TakeoverReport,
+  termAfter,
   type Write,
 } from '../replica/index.ts';
 import { readBootId, roleStore } from '../role/index.ts';
@@ -150,7 +151,8 @@ class Node implements RunningNode {
     );
     this.#control = await openControl(node.control, this.#onControl);
 
-    const first = { term: node.initial_role === 'active' ? 1 : 0, role: node.initial_role };
+    const firstTerm = termAfter(0, this.#replica.state.settings);
+    const first = { term: node.initial_role === 'active' ? firstTerm : 0, role: node.initial_role };
     // After a boot the kernel is empty: what was active must not go on as if it were.
     const start =
       saved === undefined

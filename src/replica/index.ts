@@ -1,4 +1,5 @@
 /** What decides: SA records, roles and terms, the plan of a takeover. Pure logic; everything it wants done is an effect. */
+export { termAfter } from './course.ts';
 export type { DryRun } from './dry-run.ts';
 export {
   type CountersRead,

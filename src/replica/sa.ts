@@ -42,7 +42,7 @@ export interface SaRecord {
   dirty: boolean;
   /** Standby: the SA is in this node's kernel. */
   installed: boolean;
-  /** The highest outbound number that may be used, as all standbys know; 0: nothing was agreed on. */
+  /** The highest outbound number that may be used, or that this node has used, as all standbys know; 0: nothing was agreed on. */
   granted: number;
   /** Active: beyond this number more is to be asked for. */
   raiseAt: number;

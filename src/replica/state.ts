@@ -15,7 +15,7 @@ import type { Account, Votes } from './votes.ts';
 export interface ReplicaSettings {
   readonly cluster: string;
   readonly node: string;
-  /** The other nodes of the cluster. */
+  /** The names of the other nodes. */
   readonly peers: readonly string[];
   readonly version: string;
   readonly littleEndian: boolean;
@@ -159,6 +159,8 @@ export class State {
   epochMs: number | undefined;
   /** Standby: what this node has used while it was active beside the other one, until that one has been told. */
   used: Used | undefined;
+  /** Active: its kernel is being read to compare what others have used. */
+  comparing = false;
   /** Limits of key managers that ceilings hide. */
   readonly keptLimits = new Map<string, bigint>();
   /** Active: said once while no standby is there that ceilings will be reached. */
