@@ -91,7 +91,12 @@ export class Books {
     const lost = flows.map((flow) => lostBetween(flow, this.#fromMs, endMs));
     const packetsLost = sum(lost);
     const bound = shown ? this.#checkBound(shown, course.split === true, endMs) : null;
-    if (!shown) this.#check('no packet lost', packetsLost === 0, lossText(flows, lost) || '0');
+    if (!shown)
+      this.#check(
+        'no packet lost',
+        packetsLost === 0,
+        packetsLost === 0 ? '0' : `${lossText(flows, lost)}; ${whenLost(flows, faultsMs, this.#fromMs, endMs)}`,
+      );
     const packetsSent = sum(flows.map((flow) => sentBetween(flow, this.#fromMs, endMs)));
     const silences = this.#silences(faultsMs, endMs);
     const spisKept = checkKept(stage.expectations, `SAs on ${active}`, this.#first, await stage.states(active));
@@ -184,6 +189,22 @@ export class Books {
     }
     return refused;
   }
+}
+
+/** When the lost ones were sent, after which of the faults. */
+function whenLost(flows: readonly Flow[], faultsMs: readonly number[], fromMs: number, toMs: number): string {
+  const spans = [fromMs, ...faultsMs].map((sinceMs, i) => {
+    const untilMs = faultsMs[i] ?? toMs;
+    const times = flows
+      .flatMap(({ sentAtMs, receivedAtMs }) => sentAtMs.filter((_, n) => receivedAtMs[n] === undefined))
+      .filter((ms) => ms >= sinceMs && ms < untilMs)
+      .sort((a, b) => a - b);
+    const after = (ms: number | undefined) => Math.round((ms ?? 0) - sinceMs);
+    return times.length === 0
+      ? ''
+      : `${times.length} after fault ${i}, ${after(times[0])} to ${after(times.at(-1))} ms`;
+  });
+  return spans.filter(Boolean).join('; ');
 }
 
 const nameOf = ({ connection, direction }: Flow): string => `${connection.name} ${direction}`;

@@ -1,5 +1,5 @@
 /**
- * The fault cases on a real kernel: `npm run lab:faults`. On the host it boots a guest and runs itself there.
+ * The fault cases on a real kernel: `npm run faults:lab`. On the host it boots a guest and runs itself there.
  *
  *   node build/test/lab/faults/main.js [CASE...] [--kernel uml|debian-6.1|debian-6.12] [--short] [--json]
  */

@@ -1,4 +1,4 @@
-/** What the fault cases report. Its JSON is the last line of `npm run lab:faults -- --json`. */
+/** What the fault cases report. Its JSON is the last line of `npm run faults:lab -- --json`. */
 import type { Expectation, Replay } from '../results.ts';
 import type { Gateway } from '../world.ts';
 
