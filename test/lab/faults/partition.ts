@@ -34,6 +34,7 @@ export async function partition(ground: Ground): Promise<Course> {
   const out = new Set(stage.connections.map(({ spi }) => spi.out));
   const grants = dryRun.sas.filter(({ spi }) => out.has(Number(spi)));
   const over = grants.filter(({ spi, newOseq }) => (last.get(Number(spi)) ?? 0) > newOseq);
+  stage.check('the old active used no number above its grants', over.length === 0, `${over.length} SAs`);
   // The kernel ends an SA at its hard limit. A raise of which the old active never got the answer is known to the standby alone.
   const left = await stage.states(old);
   const expired = grants.filter(({ spi }) => !left.has(Number(spi)));
