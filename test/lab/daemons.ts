@@ -15,6 +15,8 @@ const COMMAND_TIMEOUT_MS = 60_000;
 const POLL_MS = 100;
 const LOG_LINES_SHOWN = 15;
 const WITH_BOOT_ID = 'mount --bind "$1" /proc/sys/kernel/random/boot_id && shift && exec "$@"';
+/** The other gateway is connected, as a node sees it. */
+export const peerSeen = ({ peers }: Status): boolean => peers.every(({ connected }) => connected);
 const nodeName = (gateway: Gateway) => (gateway === 'gwa' ? 'a' : 'b');
 
 /** Sets keys of a TOML text made of plain tables, whether they are there or not. */

@@ -1,7 +1,7 @@
 /** The running lab, inside the guest: world, SAs, daemons, applications and attacker, and how one waits while all of them go on. */
 import { mkdirSync } from 'node:fs';
 import { type Attacker, startAttacker } from './attacker.ts';
-import { Daemons } from './daemons.ts';
+import { Daemons, peerSeen } from './daemons.ts';
 import { Expectations } from './expectations.ts';
 import type { States } from './kept.ts';
 import { hookFile } from './lab.ts';
@@ -114,7 +114,7 @@ export class Stage {
     const status = await this.daemons.until(
       gateway,
       'a complete standby',
-      (s) => s.role === 'standby' && s.peer.connected && s.complete && s.sas === this.sas,
+      (s) => s.role === 'standby' && peerSeen(s) && s.complete && s.sas === this.sas,
     );
     this.say(`${gateway} is a complete standby with ${status.sas} SAs, term ${status.term}`);
   }

@@ -1,5 +1,5 @@
 /** A pair of gateways for one fault after the other: which of them is active, and how it becomes whole again. */
-import type { Settings } from '../daemons.ts';
+import { peerSeen, type Settings } from '../daemons.ts';
 import { hookFile } from '../lab.ts';
 import { makeConnections, policyLines } from '../sas.ts';
 import { Stage } from '../stage.ts';
@@ -59,7 +59,7 @@ export class Ground {
     if (begins === 'alone' && !this.alone) {
       await this.warmUp();
       await this.die();
-      await this.stage.daemons.until(this.standby, 'without its peer', (s) => !s.peer.connected);
+      await this.stage.daemons.until(this.standby, 'without its peer', (s) => !peerSeen(s));
       await this.promote();
       this.stage.traffic.stop();
       await this.stage.quiet();
@@ -103,7 +103,7 @@ export class Ground {
       (s) =>
         s.role === 'standby' &&
         s.complete &&
-        s.peer.connected &&
+        peerSeen(s) &&
         s.unseenMs !== null &&
         s.unseenMs < UNSEEN_MAX_MS &&
         s.installed === spis.size &&

@@ -1,6 +1,7 @@
 /** A fault that ends the reign of the active gateway, and the takeover by its standby, with all that the standby showed. */
 import type { DryRun } from '../../../src/node/index.ts';
 import { replayWhenHeld } from '../attack.ts';
+import { peerSeen } from '../daemons.ts';
 import type { Replay } from '../results.ts';
 import type { Direction } from '../sas.ts';
 import type { Shown } from './books.ts';
@@ -39,7 +40,7 @@ export async function takeOver(
   const exposure = sum(list.map((sa) => (compared.has(Number(sa.spi)) ? (sa.exposurePackets ?? 0) : 0)));
   const faultMs = await fault();
   const left = await stage.states(from);
-  await stage.daemons.until(to, 'without its peer', (s) => !s.peer.connected);
+  await stage.daemons.until(to, 'without its peer', (s) => !peerSeen(s));
   const detectMs = Math.round(stage.traffic.nowMs() - faultMs);
   stage.say(`${to} sees that ${from} is gone, ${detectMs} ms after the fault`);
   const dryRun = await dryRunWithinStep(ground);
