@@ -42,6 +42,7 @@ export {
   type Meaning,
   oneOf,
   readExpression,
+  reserved,
   type Scalar,
   type Struct,
   type StructField,
