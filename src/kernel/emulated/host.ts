@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { MessageWriter } from './build.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { type Profile, type ProfileOptions, profile } from './profile.ts';
+import { ReplayNotifier } from './replay-notify.ts';
 import { Timers } from './timers.ts';
 
 export interface HostOptions extends ProfileOptions {
@@ -28,6 +29,8 @@ export class Host {
   readonly bootId: string = randomUUID();
   /** Members of each group in all namespaces together: netlink keeps one mask of listeners for a protocol. */
   readonly listeners: Uint32Array = new Uint32Array(GROUP_MAX + 1);
+  /** Who hears of sequence numbers. */
+  readonly replayNotifier = new ReplayNotifier();
   readonly writer: MessageWriter;
   /** Allocations fail: see `EmulatedNamespace.memoryPressure`. */
   memoryPressure = false;

@@ -1,9 +1,9 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
 import { IpProto, SaDir, XfrmGroup, XfrmMsg } from '../../xfrm/index.ts';
-import { onCounterChange } from './aevent.ts';
 import { checkExpire } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
 import { Check, Esn, esnInferHi, ReplayMode, replayAdvance, replayCheck } from './replay.ts';
+import { onCounterChange } from './replay-notify.ts';
 import { add64, InfoByte, Row, RowBit, SaState } from './row.ts';
 import { NO_SLOT } from './sad.ts';
 

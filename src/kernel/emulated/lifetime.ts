@@ -27,7 +27,7 @@ export function sendExpire(ns: Namespace, slot: number, hard: boolean, pid = 0):
 
 /** Takes an SA out of the database, without a word to anybody. */
 export function deleteSa(ns: Namespace, slot: number): void {
-  ns.aeventTimers.cancel(slot);
+  ns.replayTimers.cancel(slot);
   ns.lifetimeTimers.cancel(slot);
   ns.sad.remove(slot);
 }

@@ -1,6 +1,5 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
 import { IpProto, SaDir, SaFlag, XfrmGroup, XfrmMode, XfrmMsg } from '../../xfrm/index.ts';
-import { onCounterChange } from './aevent.ts';
 import { flowIsOfSa } from './data-plane.ts';
 import { Errno } from './errno.ts';
 import { account } from './input.ts';
@@ -9,6 +8,7 @@ import { checkExpire } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
 import { touchPolicy } from './policy-timer.ts';
 import { Esn, Legacy, nextEsnOseq, nextOseq, ReplayMode } from './replay.ts';
+import { onCounterChange } from './replay-notify.ts';
 import { Pol, TEMPLATES_MAX, Tmpl } from './requests/policy-construct.ts';
 import { atLeast64, InfoByte, Row, RowBit, SaState } from './row.ts';
 import { NO_SLOT } from './sad.ts';

@@ -95,7 +95,7 @@ export const InfoByte = {
 } as const;
 
 export const RowBit = {
-  /** The aevent timer ran out with nothing to say (XFRM_TIME_DEFER). */
+  /** The replay timer ran out with nothing to say (XFRM_TIME_DEFER). */
   DEFERRED: 1,
   /** The soft limit was announced. */
   DYING: 2,

@@ -1,6 +1,7 @@
 import { KernelError, syscallError } from '../errors.ts';
 import type { Batch, KernelSocket } from '../kernel.ts';
 import { writeAck } from './ack.ts';
+import { listenForAevents } from './aevent.ts';
 import { type Receiver, receive as receiveDatagram } from './dispatch.ts';
 import { type Dump, startDump } from './dump.ts';
 import { Errno } from './errno.ts';
@@ -117,6 +118,7 @@ export class EmulatedSocket implements KernelSocket, Listener, Requester, Receiv
       const change = Number((groups & bit) !== 0) - Number((this.groups & bit) !== 0);
       host.listeners[group] = (host.listeners[group] as number) + change;
     }
+    listenForAevents(host);
     this.groups = groups >>> 0;
     if (this.groups === 0) members.delete(this);
     else members.add(this);

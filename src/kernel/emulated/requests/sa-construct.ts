@@ -1,6 +1,6 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
 import { EncapType, IpProto, SaExtraFlag, SaFlag, XfrmMode, XfrmMsg } from '../../../xfrm/index.ts';
-import { etimeToJiffies, takeSnapshot } from '../aevent.ts';
+import { etimeToJiffies } from '../aevent.ts';
 import {
   aeadAlgorithms,
   authAlgorithms,
@@ -12,6 +12,7 @@ import {
 } from '../algorithms.ts';
 import { MessageWriter } from '../build.ts';
 import { Errno } from '../errno.ts';
+import { takeSnapshot } from '../replay-notify.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, RowBit, SaState, setNumber64 } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';

@@ -1,11 +1,11 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
 import { AddressFamily, IpProto, XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
-import { armTimer } from '../aevent.ts';
 import { Errno } from '../errno.ts';
 import { findLarval, larvalBySeq } from '../larval.ts';
 import { checkExpire, deleteSa, isSpent, sendExpire, startLifetimeTimer } from '../lifetime.ts';
 import type { Namespace } from '../namespace.ts';
 import { protoMatches, usesSpi } from '../proto.ts';
+import { armTimer } from '../replay-notify.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, RowBit, SaState } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
