@@ -1,7 +1,7 @@
 import { KernelError } from '../errors.ts';
 import { defaultReceiveBuffer, type Kernel, type OpenOptions } from '../kernel.ts';
 import { Errno } from './errno.ts';
-import { checkErrno, type FaultScope, Faults } from './faults.ts';
+import { checkErrno, type FaultScope, Faults, netlinkType } from './faults.ts';
 import { GROUP_MAX, Host, type HostOptions } from './host.ts';
 import { type InboundFacts, input, type Verdict } from './input.ts';
 import { Namespace, type XfrmStat } from './namespace.ts';
@@ -64,7 +64,7 @@ export class EmulatedNamespace implements Kernel {
    * @throws KernelError ERR_ARGUMENT
    */
   refuseNext(errno: number, scope: FaultScope = {}): void {
-    this.engine.refusals ??= new Faults();
+    this.engine.refusals ??= new Faults(netlinkType);
     this.engine.refusals.arm(checkErrno(errno), scope);
   }
 
