@@ -34,6 +34,13 @@ const aevents: ReplayCallback = {
   },
 };
 
+/** NEWAE with CU: a request has set something of the SA. Told whether or not the front end listens. */
+export function sendAeventUpdate(ns: Namespace, slot: number, seq: number, pid: number): void {
+  ns.host.writer.reset();
+  writeAevent(ns, slot, AeFlag.CU, seq, pid);
+  ns.multicast(XfrmGroup.AEVENTS);
+}
+
 /** Who has joined or left the group: the front end listens while it has a member, in whichever namespace (xfrm.h:xfrm_aevent_is_on). */
 export function listenForAevents({ listeners, replayNotifier }: Host): void {
   if (listeners[XfrmGroup.AEVENTS] === 0) replayNotifier.unregister(aevents);

@@ -51,8 +51,6 @@ export abstract class DatagramSocket implements KernelSocket {
     this.#typeOf = typeOf;
   }
 
-  /** Puts a datagram into the queue, or counts it as lost: what a kind of socket has room for is its own affair. */
-  protected abstract enqueue(bytes: Uint8Array, length: number, group: number, charge: number): void;
   /** Carries a datagram out. */
   protected abstract carryOut(datagram: Uint8Array): void;
   /** Leaves all tables; the socket is closed. */

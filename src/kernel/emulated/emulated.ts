@@ -6,6 +6,7 @@ import { GROUP_MAX, Host, type HostOptions } from './host.ts';
 import { type InboundFacts, input, type Verdict } from './input.ts';
 import { Namespace, type XfrmStat } from './namespace.ts';
 import { type OutboundFacts, type OutboundResult, output } from './output.ts';
+import { EmulatedPfkeySocket } from './pfkey/socket.ts';
 import { type NamespaceSnapshot, type SnapshotOptions, takeSnapshotOf } from './snapshot.ts';
 import { EmulatedSocket } from './socket.ts';
 import { readSysctl, writeSysctl } from './sysctl.ts';
@@ -17,6 +18,13 @@ export interface EmulatedOpenOptions extends OpenOptions {
   portId?: number;
   /** False: opened without CAP_NET_ADMIN. */
   privileged?: boolean;
+}
+
+export interface EmulatedPfkeyOptions {
+  /** Receive buffer in bytes, else that of the system. */
+  readonly receiveBufferBytes?: number;
+  /** False: opened without CAP_NET_ADMIN. */
+  readonly privileged?: boolean;
 }
 
 /**
@@ -49,7 +57,20 @@ export class EmulatedNamespace implements Kernel {
     return openSocket(this.engine, options);
   }
 
-  /** The open sockets of this namespace, oldest first: what a program under test has opened by itself. */
+  /** A PF_KEY socket (RFC 2367), as `socket(PF_KEY, SOCK_RAW, PF_KEY_V2)` makes it. @throws KernelError */
+  async openPfkey(options: EmulatedPfkeyOptions = {}): Promise<EmulatedPfkeySocket> {
+    return this.openPfkeyNow(options);
+  }
+
+  /** As `openPfkey`, at once. @throws KernelError */
+  openPfkeyNow({ receiveBufferBytes, privileged = true }: EmulatedPfkeyOptions = {}): EmulatedPfkeySocket {
+    if (!privileged) {
+      throw new KernelError('ERR_PERMISSION', 'PF_KEY needs CAP_NET_ADMIN', { errno: Errno.EPERM, syscall: 'socket' });
+    }
+    return new EmulatedPfkeySocket(this.engine, receiveBufferBytes);
+  }
+
+  /** The open netlink sockets of this namespace, oldest first: what a program under test has opened by itself. */
   sockets(): EmulatedSocket[] {
     return [...this.engine.sockets.values()];
   }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { MessageWriter } from './build.ts';
 import { type Clock, systemClock } from './clock.ts';
+import { PfkeyWriter } from './pfkey/writer.ts';
 import { type Profile, type ProfileOptions, profile } from './profile.ts';
 import { ReplayNotifier } from './replay-notify.ts';
 import { Timers } from './timers.ts';
@@ -32,10 +33,14 @@ export class Host {
   /** Who hears of sequence numbers. */
   readonly replayNotifier = new ReplayNotifier();
   readonly writer: MessageWriter;
+  readonly pfkeyWriter = new PfkeyWriter();
   /** Allocations fail: see `EmulatedNamespace.memoryPressure`. */
   memoryPressure = false;
-  /** The number of the last ACQUIRE. */
+  /** The number of the last ACQUIRE over netlink, and of the last one over PF_KEY. */
   acquireSeq = 0;
+  pfkeyAcquireSeq = 0;
+  /** The last reqid that PF_KEY has chosen for a template (af_key.c:gen_reqid). */
+  pfkeyReqid = 0x3fff;
   /** The next policy index, without its direction (xfrm_policy.c:xfrm_gen_index). */
   policyIndex = 0;
 

@@ -1,6 +1,8 @@
 import type { Faults } from './faults.ts';
 import type { Host } from './host.ts';
 import { onLifetimeTimer } from './lifetime.ts';
+import { pfkeyReplayFrontEnd } from './pfkey/replay.ts';
+import { PfkeySockets } from './pfkey/sockets.ts';
 import { onReplayTimer } from './replay-notify.ts';
 import { SaTimers } from './sa-timers.ts';
 import { Sad } from './sad.ts';
@@ -52,6 +54,9 @@ export class Namespace {
   /** Members of any group, in the order in which they get an event. */
   readonly members = new Set<Listener>();
 
+  /** The PF_KEY sockets. */
+  readonly pfkey: PfkeySockets;
+
   /** What requests are to be refused with, by the wish of a test; undefined: nothing. */
   refusals: Faults<number> | undefined;
 
@@ -65,6 +70,11 @@ export class Namespace {
   constructor(host: Host) {
     this.host = host;
     this.spd = new Spd(host.profile.policyByAge);
+    const frontEnd = pfkeyReplayFrontEnd(this);
+    this.pfkey = new PfkeySockets((any) => {
+      if (any) host.replayNotifier.register(frontEnd);
+      else host.replayNotifier.unregister(frontEnd);
+    });
     const now = (): number => host.clock.monotonicMs();
     this.replayTimers = new SaTimers(host.timers, now, 'last armed first', (slot) => onReplayTimer(this, slot));
     this.lifetimeTimers = new SaTimers(host.timers, now, 'first armed first', (slot) => onLifetimeTimer(this, slot));

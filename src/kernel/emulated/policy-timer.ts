@@ -40,9 +40,15 @@ export function touchPolicy(ns: Namespace, policy: Policy): void {
 
 /** Starts the timer of a policy that has a limit in time: its first run comes after one second. */
 export function startPolicyTimer(ns: Namespace, policy: Policy): void {
+  policy.firstRunMs = ns.host.clock.monotonicMs() + FIRST_RUN_MS;
   if (Object.values(Limit).every((at) => seconds(policy, at) === 0)) return;
   policy.timer = new Timer(() => onTimer(ns, policy));
-  ns.host.timers.arm(policy.timer, ns.host.clock.monotonicMs() + FIRST_RUN_MS);
+  ns.host.timers.arm(policy.timer, policy.firstRunMs);
+}
+
+/** Whether the kernel's timer of a policy is pending: without limits it runs once. */
+export function policyTimerIsPending({ host }: Namespace, { timer, firstRunMs }: Policy): boolean {
+  return host.clock.monotonicMs() < firstRunMs || (timer !== undefined && timer.dueMs !== Number.POSITIVE_INFINITY);
 }
 
 function onTimer(ns: Namespace, policy: Policy): void {

@@ -105,6 +105,8 @@ export const RowBit = {
   OSEQ_MAY_WRAP: 8,
   /** It has an ENCAP attribute. */
   ENCAP: 16,
+  /** PF_KEY has given it a threshold that is not 0: replay notifications are told there. */
+  TOLD_TO_PFKEY: 32,
   /** XFRMA_SA_DIR, two bits; 0: none. */
   DIR_SHIFT: 8,
 } as const;

@@ -160,10 +160,10 @@ export class EmulatedSocket extends DatagramSocket implements Listener, Requeste
   }
 
   deliver(bytes: Uint8Array, length: number, group: number): void {
-    this.enqueue(bytes, length, group, truesizeOf(length, this.host.profile.smallHead));
+    this.#enqueue(bytes, length, group, truesizeOf(length, this.host.profile.smallHead));
   }
 
-  protected enqueue(bytes: Uint8Array, length: number, group: number, charge: number): void {
+  #enqueue(bytes: Uint8Array, length: number, group: number, charge: number): void {
     if (this.isLost(bytes, length)) return;
     const { charged } = this.queue;
     const fits = charged === 0 || charged + charge <= this.receiveBufferBytes;
@@ -182,7 +182,7 @@ export class EmulatedSocket extends DatagramSocket implements Listener, Requeste
 
   replyOfPage(): void {
     const { writer } = this.host;
-    this.enqueue(writer.bytes, writer.at, 0, chargeOfPage(writer.at));
+    this.#enqueue(writer.bytes, writer.at, 0, chargeOfPage(writer.at));
   }
 
   acknowledge(r: Request, errno: number): void {

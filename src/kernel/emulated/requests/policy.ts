@@ -16,8 +16,11 @@ import { A } from './sa-check.ts';
 const Id = { INDEX: 56, DIR: 60 } as const;
 
 export function newPolicy(r: Request): number {
-  const wrong = checkPolicy(r) || r.outOfMemory();
-  if (wrong !== 0) return wrong;
+  return checkPolicy(r) || r.outOfMemory() || putPolicy(r);
+}
+
+/** Makes a policy of a checked request and puts it into the database. */
+export function putPolicy(r: Request): number {
   const { ns } = r;
   const dir = r.u8(Pol.DIR);
   const key = policyKey(r.slice(0, Sel.SIZE), dir, policyType(r), r.mark(), r.markMask(), r.attributes.u32(A.IF_ID));
@@ -81,15 +84,19 @@ export function flushPolicy(r: Request): number {
   if (wrong !== 0) return wrong;
   const { ns } = r;
   const type = policyType(r);
+  if (flushPolicies(ns, type) > 0) announcePolicyFlush(ns, type, r.seq, r.pid);
+  return 0;
+}
+
+/** Deletes all policies of a type, without a word; how many there were. */
+export function flushPolicies(ns: Namespace, type: number): number {
   let deleted = 0;
   for (let policy = ns.spd.newest; policy !== undefined; policy = policy.older) {
     if (policy.type !== type) continue;
     deletePolicy(ns, policy);
     deleted++;
   }
-  if (deleted === 0) return 0;
-  announcePolicyFlush(ns, type, r.seq, r.pid);
-  return 0;
+  return deleted;
 }
 
 /** POLEXPIRE from user space (xfrm_user.c:xfrm_add_pol_expire). */

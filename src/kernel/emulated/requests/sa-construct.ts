@@ -338,12 +338,15 @@ function initType(r: Request, proto: number, mode: number, algorithms: Algorithm
       return 0;
     case IpProto.AH:
       if (encapAt >= 0) return r.fail(Errno.EINVAL, 'AH is not compatible with encapsulation');
+      // PF_KEY alone can ask for AH that does not sign, or compression that does not compress.
+      if (!algorithms.auth) return Errno.EINVAL;
       if (refused.key) return r.fail(Errno.EINVAL, NO_CRYPTO);
       if (mode === XfrmMode.ROUTEOPTIMIZATION) {
         return r.fail(Errno.EINVAL, 'Invalid mode requested for AH, must be one of TRANSPORT, TUNNEL, BEET');
       }
       return 0;
     case IpProto.COMP:
+      if (!algorithms.comp) return Errno.EINVAL;
       if (mode !== XfrmMode.TRANSPORT && mode !== XfrmMode.TUNNEL) {
         return r.fail(Errno.EINVAL, 'Unsupported XFRM mode for IPcomp');
       }

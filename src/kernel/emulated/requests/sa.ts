@@ -145,8 +145,11 @@ function update(r: Request, slot: number): number {
 
 /** Both NEWSA and UPDSA: carries out, then tells. A row that only served an update goes away. */
 export function newOrUpdateSa(r: Request): number {
-  const wrong = checkNewSa(r) || r.outOfMemory();
-  if (wrong !== 0) return wrong;
+  return checkNewSa(r) || r.outOfMemory() || putSa(r);
+}
+
+/** Makes an SA of a checked request and puts it into the database. */
+export function putSa(r: Request): number {
   const slot = constructSa(r);
   if (slot < 0) return -slot;
   const { ns } = r;
@@ -195,20 +198,24 @@ export function delSa(r: Request): number {
 
 export function flushSa(r: Request): number {
   const { ns } = r;
-  const { sad } = ns;
   const wanted = r.u8(0);
+  if (flushSas(ns, wanted) > 0) announceSaFlush(ns, wanted, r.seq, r.pid);
+  return 0;
+}
+
+/** Deletes all SAs of a protocol, or of several (`protoMatches`), without a word; how many there were. */
+export function flushSas(ns: Namespace, proto: number): number {
+  const { sad } = ns;
   let deleted = 0;
   for (let slot = sad.newest(); slot >= 0; ) {
     const next = sad.older(slot);
-    if (protoMatches(sad.proto(slot), wanted)) {
+    if (protoMatches(sad.proto(slot), proto)) {
       deleteSa(ns, slot);
       deleted++;
     }
     slot = next;
   }
-  if (deleted === 0) return 0;
-  announceSaFlush(ns, wanted, r.seq, r.pid);
-  return 0;
+  return deleted;
 }
 
 export function expireSa(r: Request): number {
