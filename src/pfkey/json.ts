@@ -1,5 +1,6 @@
 import {
   type Address,
+  AddressFamily,
   address,
   bigNumberToJson,
   bytesToJson,
@@ -93,12 +94,16 @@ function structToJson(layout: Struct<object>, value: object, satype: number): Js
 
 function fieldToJson(layout: Layout, name: string, fields: Readonly<Record<string, unknown>>, satype: number): Json {
   const value = fields[name];
-  if (layout === address) return formatAddress(value as Address, fields.family as number);
+  if (layout === address) return filterAddress(value as Address, fields.family as number);
   if (typeof value === 'bigint') return bigNumberToJson(value);
   if (spis.has(name)) return wordToJson(value as number);
   const meaning = meaningOf(layout as Scalar<number>, name, satype);
   return meaning ? namedToJson(meaning, value as number) : (value as Json);
 }
+
+/** As its family has it; in full if it has more than that. */
+const filterAddress = (value: Address, family: number): string =>
+  formatAddress(value, (value.w1 | value.w2 | value.w3) === 0 ? family : AddressFamily.INET6);
 
 /** What a field's numbers are called: of IPCOMP the algorithms to encrypt with are those to compress with. */
 export function meaningOf(layout: Scalar<number>, name: string, satype: number): Meaning | undefined {
