@@ -54,7 +54,8 @@ class Run {
         same('errno', step.errno ?? 0, errno);
         if (errno !== 0) break;
         if (step.proto === 'pfkey') this.#pfkey.add(step.sock);
-        if (step.lazy) this.#lazy.add(step.sock);
+        // The recorder read PF_KEY sockets when it was asked to, and no sooner.
+        if (step.lazy || step.proto === 'pfkey') this.#lazy.add(step.sock);
         else this.#kept.set(step.sock, nothing());
         break;
       }

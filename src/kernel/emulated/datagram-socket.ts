@@ -1,5 +1,5 @@
 import { KernelError, syscallError } from '../errors.ts';
-import type { Batch, KernelSocket } from '../kernel.ts';
+import type { Batch, PfkeySocket } from '../kernel.ts';
 import { Errno } from './errno.ts';
 import { checkErrno, countOf, type FaultScope, Faults, type TypeOf } from './faults.ts';
 import type { Host } from './host.ts';
@@ -22,8 +22,7 @@ export const receiveBufferOf = (wanted: number): number => Math.max(2 * wanted, 
  * What sockets of the emulated kernel have in common: a queue of datagrams, how they are handed over, and faults. What they promise beyond
  * the door is as with a real one (kernel/linux/socket.ts).
  */
-export abstract class DatagramSocket implements KernelSocket {
-  abstract readonly portId: number;
+export abstract class DatagramSocket implements PfkeySocket {
   receiveBufferBytes: number;
   /** Messages that were lost to this socket. */
   drops = 0;

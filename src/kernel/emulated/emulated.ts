@@ -1,5 +1,5 @@
 import { KernelError } from '../errors.ts';
-import { defaultReceiveBuffer, type Kernel, type OpenOptions } from '../kernel.ts';
+import { defaultReceiveBuffer, type Kernel, type OpenOptions, type PfkeyOpenOptions } from '../kernel.ts';
 import { Errno } from './errno.ts';
 import { checkErrno, type FaultScope, Faults, netlinkType } from './faults.ts';
 import { GROUP_MAX, Host, type HostOptions } from './host.ts';
@@ -20,9 +20,7 @@ export interface EmulatedOpenOptions extends OpenOptions {
   privileged?: boolean;
 }
 
-export interface EmulatedPfkeyOptions {
-  /** Receive buffer in bytes, else that of the system. */
-  readonly receiveBufferBytes?: number;
+export interface EmulatedPfkeyOptions extends PfkeyOpenOptions {
   /** False: opened without CAP_NET_ADMIN. */
   readonly privileged?: boolean;
 }
@@ -57,12 +55,15 @@ export class EmulatedNamespace implements Kernel {
     return openSocket(this.engine, options);
   }
 
-  /** A PF_KEY socket (RFC 2367), as `socket(PF_KEY, SOCK_RAW, PF_KEY_V2)` makes it. @throws KernelError */
+  /** A PF_KEY socket as `linuxKernel` opens them: with a large receive buffer. */
   async openPfkey(options: EmulatedPfkeyOptions = {}): Promise<EmulatedPfkeySocket> {
-    return this.openPfkeyNow(options);
+    return this.openPfkeyNow({
+      ...options,
+      receiveBufferBytes: options.receiveBufferBytes ?? defaultReceiveBuffer(true),
+    });
   }
 
-  /** As `openPfkey`, at once. @throws KernelError */
+  /** A plain PF_KEY socket, as socket(2) makes it, with the system's receive buffer. @throws KernelError */
   openPfkeyNow({ receiveBufferBytes, privileged = true }: EmulatedPfkeyOptions = {}): EmulatedPfkeySocket {
     if (!privileged) {
       throw new KernelError('ERR_PERMISSION', 'PF_KEY needs CAP_NET_ADMIN', { errno: Errno.EPERM, syscall: 'socket' });

@@ -1,4 +1,5 @@
 import { KernelError } from '../errors.ts';
+import type { KernelSocket } from '../kernel.ts';
 import { writeAck } from './ack.ts';
 import { listenForAevents } from './aevent.ts';
 import { DATAGRAM_BYTES_MAX, DatagramSocket } from './datagram-socket.ts';
@@ -54,7 +55,7 @@ export interface SocketSnapshot {
 }
 
 /** One NETLINK_XFRM socket of the emulated kernel. */
-export class EmulatedSocket extends DatagramSocket implements Listener, Requester, Receiver {
+export class EmulatedSocket extends DatagramSocket implements KernelSocket, Listener, Requester, Receiver {
   readonly portId: number;
   readonly options: NetlinkOptions = { capAck: false, extAck: false, noEnobufs: false };
   groups = 0;

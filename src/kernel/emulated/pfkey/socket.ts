@@ -1,4 +1,4 @@
-import { syscallError } from '../../errors.ts';
+import { KernelError, syscallError } from '../../errors.ts';
 import { DATAGRAM_BYTES_MAX, DatagramSocket } from '../datagram-socket.ts';
 import { Errno } from '../errno.ts';
 import type { TypeOf } from '../faults.ts';
@@ -29,8 +29,6 @@ export interface PfkeySocketSnapshot {
 
 /** One PF_KEY socket of the emulated kernel. Messages that it has no room for are lost without a word: there are no overruns. */
 export class EmulatedPfkeySocket extends DatagramSocket implements PfkeyListener {
-  /** PF_KEY has no port ids. */
-  readonly portId = 0;
   registered = 0;
   promiscuous = false;
   readonly #ns: Namespace;
@@ -47,9 +45,19 @@ export class EmulatedPfkeySocket extends DatagramSocket implements PfkeyListener
     ns.pfkey.add(this);
   }
 
+  protected override checkDatagram(datagram: Uint8Array): void {
+    if (datagram.length >= Msg.SIZE) return;
+    const text = `A datagram of ${datagram.length} bytes has no PF_KEY header: no answer would come`;
+    throw new KernelError('ERR_ARGUMENT', text);
+  }
+
   protected carryOut(datagram: Uint8Array): void {
     const errno = receivePfkey(this.#ns, this, datagram);
-    if (errno !== 0) throw syscallError('sendto', errno, `Cannot send ${datagram.length} bytes as a PF_KEY message`);
+    if (errno === 0) return;
+    const text = `Cannot send ${datagram.length} bytes`;
+    if (errno !== Errno.EINVAL && errno !== Errno.EMSGSIZE) throw syscallError('sendto', errno, text);
+    const why = 'the kernel does not take them for a PF_KEY message: send one at a time, of a type that it has';
+    throw new KernelError('ERR_MALFORMED', `${text}: ${why}`, { errno, syscall: 'sendto' });
   }
 
   /** As `send`, with the errno of a real send as its result. */
