@@ -36,9 +36,8 @@ export class Host {
   readonly pfkeyWriter = new PfkeyWriter();
   /** Allocations fail: see `EmulatedNamespace.memoryPressure`. */
   memoryPressure = false;
-  /** The number of the last ACQUIRE over netlink, and of the last one over PF_KEY. */
+  /** The number of the last ACQUIRE. Netlink and PF_KEY count on their own, but both with each. */
   acquireSeq = 0;
-  pfkeyAcquireSeq = 0;
   /** The last reqid that PF_KEY has chosen for a template (af_key.c:gen_reqid). */
   pfkeyReqid = 0x3fff;
   /** The next policy index, without its direction (xfrm_policy.c:xfrm_gen_index). */

@@ -80,12 +80,12 @@ export function hearsAcquire({ host, pfkey }: Namespace): boolean {
   return host.listeners[XfrmGroup.ACQUIRE] !== 0 || pfkey.hasRegistered;
 }
 
-/** Asks for an SA. The number under which it was asked for last; 0: nobody has heard it. */
+/** Asks for an SA. The number under which it was asked for; 0: nobody has heard it. */
 export function announceAcquire(ns: Namespace, facts: AcquireFacts): number {
+  ns.host.acquireSeq = (ns.host.acquireSeq + 1) >>> 0 || 1;
   const byNetlink = netlink.sendAcquire(ns, facts);
   const byPfkey = pfkey.sendAcquire(ns, facts);
-  if (byPfkey) return ns.host.pfkeyAcquireSeq;
-  return byNetlink ? ns.host.acquireSeq : 0;
+  return byNetlink || byPfkey ? ns.host.acquireSeq : 0;
 }
 
 /** What a request has set of an SA's replay state, lifetime or thresholds. */

@@ -77,7 +77,7 @@ const Acq = { SADDR: 24, SEL: 40, POLICY: 96, AALGOS: 264, SEQ: 276, SIZE: 280 }
 /** Bytes of the three sets of algorithms. */
 const ALGOS = 12;
 
-/** ACQUIRE under a number of its own. False: nobody on the machine listens. */
+/** ACQUIRE under the machine's number. False: nobody on the machine listens. */
 export function sendAcquire(ns: Namespace, { id, saddr, selector, policy, template }: AcquireFacts): boolean {
   const { writer } = ns.host;
   const to = writer.reset().begin(XfrmMsg.ACQUIRE, 0, 0, 0, Acq.SIZE);
@@ -88,7 +88,6 @@ export function sendAcquire(ns: Namespace, { id, saddr, selector, policy, templa
   writer.bytes[to + Acq.POLICY + Pol.DIR] = OUT;
   const algorithms = template + Tmpl.AALGOS;
   writer.bytes.set(policy.templates.subarray(algorithms, algorithms + ALGOS), to + Acq.AALGOS);
-  ns.host.acquireSeq = (ns.host.acquireSeq + 1) >>> 0 || 1;
   writer.view.setUint32(to + Acq.SEQ, ns.host.acquireSeq, little);
   writePolicyExtras(ns, policy);
   writer.end();

@@ -64,15 +64,13 @@ export function sendExpire(ns: Namespace, slot: number, hard: boolean): void {
   if (writeSaMessage(ns, slot, PfkeyMsg.EXPIRE, 0, 0, parts)) broadcast(ns, 'registered');
 }
 
-/** ACQUIRE under a number of PF_KEY's own, with the combinations of algorithms that the template allows. False: nobody was there for it. */
+/** ACQUIRE under the machine's number, with the combinations of algorithms that the template allows. False: nobody was there for it. */
 export function sendAcquire(ns: Namespace, facts: AcquireFacts): boolean {
   const { host } = ns;
   const { pfkeyWriter: writer } = host;
   const { family, proto, id, saddr, policy, template } = facts;
-  if (sockaddrOf(family) === undefined) return false;
-  host.pfkeyAcquireSeq = (host.pfkeyAcquireSeq + 1) >>> 0 || 1;
-  if (ns.pfkey.isEmpty) return false;
-  writer.begin(PfkeyMsg.ACQUIRE, satypeOf(proto), host.pfkeyAcquireSeq, 0);
+  if (ns.pfkey.isEmpty || sockaddrOf(family) === undefined) return false;
+  writer.begin(PfkeyMsg.ACQUIRE, satypeOf(proto), host.acquireSeq, 0);
   writer.address(PfkeyExt.addressSrc, family, saddr);
   writer.address(PfkeyExt.addressDst, family, id);
   const at = writer.extension(PfkeyExt.policy, Policy.SIZE);
