@@ -10,7 +10,7 @@ import {
 import { KernelError } from '../kernel/index.ts';
 import { AddressFamily, parseAddress } from '../xfrm/index.ts';
 import { inboundPacket } from './packets.ts';
-import { addDatagram, growth, nothing } from './received.ts';
+import { addDatagram, addPfkey, growth, nothing } from './received.ts';
 import type { Scenario } from './scenario.ts';
 import type { PacketInAnswer, PacketOutAnswer, Received, Target } from './target.ts';
 
@@ -28,7 +28,11 @@ const VERDICTS = ['accept', 'late', 'replay', 'integrity', 'drop'] as const;
 /** A process id that no scenario binds to. */
 const PROCESS_ID = 31_337;
 
-export function emulatedTarget({ kernel: release, hz, pad64 }: Pick<Scenario, 'kernel' | 'hz' | 'pad64'>): Target {
+/** `prepare` is called with each namespace before the scenario has anything to do with it. */
+export function emulatedTarget(
+  { kernel: release, hz, pad64 }: Pick<Scenario, 'kernel' | 'hz' | 'pad64'>,
+  prepare: (namespace: EmulatedNamespace) => void = () => {},
+): Target {
   const clock = new VirtualClock();
   let random = 1;
   const machine: EmulatedKernel = new EmulatedKernel({
@@ -48,14 +52,18 @@ export function emulatedTarget({ kernel: release, hz, pad64 }: Pick<Scenario, 'k
     later: () => {},
   });
   const spaces = new Map<string, EmulatedNamespace>([['a', machine]]);
+  prepare(machine);
   const sockets = new Map<string, EmulatedSocket>();
   const pfkeySockets = new Map<string, EmulatedPfkeySocket>();
   const udpEncap = new Set<string>();
 
   const space = (name = 'a'): EmulatedNamespace => {
-    const found = spaces.get(name) ?? machine.namespace();
-    spaces.set(name, found);
-    return found;
+    const found = spaces.get(name);
+    if (found !== undefined) return found;
+    const made = machine.namespace();
+    spaces.set(name, made);
+    prepare(made);
+    return made;
   };
   const socketOf = (name: string): EmulatedSocket => {
     const socket = sockets.get(name);
@@ -217,8 +225,7 @@ function readPfkey(socket: EmulatedPfkeySocket): Received {
   const { batch } = socket.read();
   for (let i = 0; i < batch.count; i++) {
     const at = batch.offsets[i] as number;
-    received.messages.push(batch.buffer.slice(at, at + (batch.lengths[i] as number)));
-    received.datagrams.push(1);
+    addPfkey(received, batch.buffer.slice(at, at + (batch.lengths[i] as number)));
   }
   return received;
 }

@@ -1,7 +1,13 @@
 import { check, EncodeError, hostLittleEndian, room } from '../wire/index.ts';
 import { PF_KEY_V2, WORD_BYTES } from './constants.ts';
 import { type AnyExtensionSpec, extensionSpecs } from './extensions.ts';
-import { type AnyPfkeyMessage, type OtherExtension, PfkeyMsg, type PfkeyRest } from './messages.ts';
+import {
+  type AnyPfkeyMessage,
+  type OtherExtension,
+  type PfkeyMessageToBe,
+  PfkeyMsg,
+  type PfkeyRest,
+} from './messages.ts';
 import { EXT_HEADER_BYTES, sadbMsg } from './structs.ts';
 
 const WORDS_MAX = 0xffff;
@@ -13,7 +19,7 @@ const little = hostLittleEndian;
  *
  * @throws {EncodeError} with `path`, the place of the value that has no encoding
  */
-export function encodePfkey(message: AnyPfkeyMessage): Uint8Array<ArrayBuffer> {
+export function encodePfkey(message: AnyPfkeyMessage | PfkeyMessageToBe): Uint8Array<ArrayBuffer> {
   const { kind, errno, satype, seq, pid, extensions, rest } = message;
   const type = kind === 'UNKNOWN' ? message.type : PfkeyMsg[kind];
   if (type === undefined) throw new EncodeError('kind', `no message ${String(kind)}`);

@@ -50,6 +50,7 @@ export {
   type PfkeyHeader,
   type PfkeyKind,
   type PfkeyMessage,
+  type PfkeyMessageToBe,
   PfkeyMsg,
   type PfkeyRest,
   type UnknownPfkeyMessage,

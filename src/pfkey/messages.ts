@@ -41,6 +41,13 @@ export type PfkeyMessage<K extends PfkeyKind = PfkeyKind> = {
   [N in K]: PfkeyHeader & { kind: N; extensions: PfkeyExtensions; rest?: PfkeyRest };
 }[K];
 
+/** A message of a kind that is not known before: what `encodePfkey` takes beside the others. */
+export interface PfkeyMessageToBe extends PfkeyHeader {
+  kind: PfkeyKind;
+  extensions: PfkeyExtensions;
+  rest?: PfkeyRest;
+}
+
 /** A message of a type that is neither Linux's nor ours. */
 export interface UnknownPfkeyMessage extends PfkeyHeader {
   kind: 'UNKNOWN';

@@ -1,16 +1,17 @@
 import type { State } from './state.ts';
+import { isMajorityPresent, needsVotes } from './votes.ts';
 
 /** What a promotion would be now. `promote`, `switchover` and the dry run ask the same question here. */
 export type Course =
   | { readonly kind: 'none' | 'switchover' | 'takeover' }
   | {
       readonly kind: 'refused';
-      readonly code: 'busy' | 'incomplete' | 'resigned' | 'updating';
+      readonly code: 'busy' | 'incomplete' | 'resigned' | 'updating' | 'promised' | 'minority';
       readonly reason: string;
     };
 
 export function courseOf(s: State, force: boolean): Course {
-  const refused = (code: 'busy' | 'incomplete' | 'resigned' | 'updating', reason: string): Course => ({
+  const refused = (code: (Course & { readonly kind: 'refused' })['code'], reason: string): Course => ({
     kind: 'refused',
     code,
     reason,
@@ -18,19 +19,31 @@ export function courseOf(s: State, force: boolean): Course {
   if (s.phase !== 'steady') return refused('busy', `this node is busy (${s.phase}); try again in a moment`);
   if (s.role === 'active') return { kind: 'none' };
   if (force) return { kind: 'takeover' };
+  if (s.resigned) return refused('resigned', 'this node has just handed over; the other one is taking over');
   if (!s.complete && s.rules.complete)
     return refused(
       'incomplete',
       'this standby is not complete: it would take over only a part of the SAs; use --force if that is better than none',
     );
-  if (s.resigned) return refused('resigned', 'this node has just handed over; the other one is taking over');
-  if (s.peer?.role === 'active' && s.staleSas !== undefined)
+  const isThere = s.reigning !== undefined;
+  if (isThere && s.staleSas !== undefined)
     return refused('updating', 'this standby is being brought up to date; try again in a moment');
-  return { kind: s.peer?.role === 'active' ? 'switchover' : 'takeover' };
+  if (s.account !== undefined && s.reignTerm > s.account.term && s.rules.complete && needsVotes(s, force))
+    return refused(
+      'promised',
+      `this node has agreed that ${s.vote?.peer.name ?? 'another one'} begins term ${s.reignTerm}, and does not know what became of that; if it is down or fenced: promote --force`,
+    );
+  if (!isThere && needsVotes(s, force) && !isMajorityPresent(s))
+    return refused(
+      'minority',
+      `${s.present.length + 1} of ${s.peers.size + 1} nodes are connected, a takeover needs ${s.majority} that agree; if the others are down or fenced: promote --force`,
+    );
+  return { kind: isThere ? 'switchover' : 'takeover' };
 }
 
 /** The term that a change of roles from here would begin. */
-export const nextTerm = ({ term, peer }: State): number => Math.max(term, peer?.term ?? 0) + 1;
+export const nextTerm = ({ term, promised, present }: State): number =>
+  Math.max(term, promised, ...present.map(({ hello }) => hello?.term ?? 0)) + 1;
 
 /**
  * What is known by a node that has never had a whole account is of an earlier time, nobody can say of which: it is taken to be a day old.

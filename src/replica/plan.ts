@@ -4,7 +4,9 @@ import { packetsWithinAt } from './rate.ts';
 import { allRules, type Rules } from './rules.ts';
 import {
   type Counters,
+  counts64,
   directionOf,
+  isParked,
   isShut,
   numberOf,
   replayWindowOf,
@@ -191,7 +193,9 @@ export function leapAbove(
   { rateMaxPps }: PlanSettings,
   above: number,
 ): Pick<Counters, 'oseq' | 'oseqHi'> {
-  const is64 = sa.attributes.replayEsnVal !== undefined && (sa.body.flags & ESN) !== 0;
+  const is64 = counts64(sa);
+  // It has nothing left: its upper half would be no part of its numbers, and it would begin anew.
+  if (isParked(sa, counters) || (!is64 && above >= TWO_32)) return parked({ sa, counters });
   const from = Math.max(above, numberOf(counters));
   const by = Math.max(thresholds.packets, Math.ceil((SKIP_FACTOR * rateMaxPps * LEAP_MS) / 1000));
   const { low, high } = add(from % TWO_32, Math.floor(from / TWO_32), Math.min(by, JUMP_MAX), is64);

@@ -1,8 +1,9 @@
 import type { Aevent, AeventValues, Sa, SaId } from '../client/index.ts';
 import { AddressFamily, type AeventCursor, SaDir, sameAddress } from '../xfrm/index.ts';
 import type { Tuning } from './adapt.ts';
+import type { Peer } from './peer.ts';
 import type { Rate } from './rate.ts';
-import { newTold, type Told } from './told.ts';
+import type { ToldEach } from './told.ts';
 
 /** What moves while an SA is used. Numbers as the kernel keeps them; 64-bit sequence numbers in two halves. */
 export interface Counters {
@@ -44,12 +45,16 @@ export interface SaRecord {
   granted: number;
   /** Active: beyond this number more is to be asked for. */
   raiseAt: number;
+  /** Active: having carried so many packets, half of what its ceiling leaves, it is looked at whether its number has moved with them. */
+  recountAt: number;
   /** Active: the hard packet limit that stands in the kernel in place of the key manager's. */
   ceiling: bigint | undefined;
+  /** Active: its number when that was written. */
+  ceilingAt: number;
   /** Active: the kernel has told the key manager that a soft limit was reached; it must not tell it again. */
   softTold: boolean;
-  /** Standby: the times come from the other node's account; they are shifted if its clock turns out to be another (`clock.ts`). */
-  timesTold: boolean;
+  /** Standby: the times come from this node's account; they are shifted if its clock turns out to be another (`clock.ts`). */
+  timesBy: Peer | undefined;
   /** Active: where this SA began on this node, if it was taken over in this life of the daemon. */
   began: Readonly<Counters> | undefined;
   /** It was silent for so long that its kernel has announced everything: counters and bitmap are exact (quiet.ts). */
@@ -60,8 +65,8 @@ export interface SaRecord {
   timerMaxMs: number | undefined;
   /** Active: its counters are being read to see whether it is quiet. */
   probed: boolean;
-  /** Active: what of its progress has arrived at the standby. */
-  readonly told: Told;
+  /** Active: what of its progress has arrived at each standby. */
+  readonly told: ToldEach;
   /** Active: its thresholds are set by this node. `theirs`: somebody has set them since, and is left alone. */
   tuning: Tuning | 'theirs' | undefined;
   /** Next record with the same SPI. */
@@ -137,9 +142,11 @@ export const newRecordState = (): Pick<
   | 'dirty'
   | 'granted'
   | 'raiseAt'
+  | 'recountAt'
   | 'ceiling'
+  | 'ceilingAt'
   | 'softTold'
-  | 'timesTold'
+  | 'timesBy'
   | 'began'
   | 'quiet'
   | 'movedMs'
@@ -152,15 +159,17 @@ export const newRecordState = (): Pick<
   dirty: false,
   granted: 0,
   raiseAt: Number.POSITIVE_INFINITY,
+  recountAt: Number.POSITIVE_INFINITY,
   ceiling: undefined,
+  ceilingAt: 0,
   softTold: false,
-  timesTold: false,
+  timesBy: undefined,
   began: undefined,
   quiet: false,
   movedMs: 0,
   timerMaxMs: undefined,
   probed: false,
-  told: newTold(),
+  told: [],
   tuning: undefined,
   next: undefined,
 });
@@ -184,8 +193,8 @@ export function isShut(sa: Sa, { seq, seqHi }: Counters): boolean {
 
 const ESN = 128;
 
-/** Whether an SA has 64-bit numbers. */
-function counts64({ body, attributes }: Sa): boolean {
+/** Whether an SA has 64-bit numbers. One with a bitmap attribute need not: then its upper halves stay 0. */
+export function counts64({ body, attributes }: Sa): boolean {
   return attributes.replayEsnVal !== undefined && (body.flags & ESN) !== 0;
 }
 

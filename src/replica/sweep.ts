@@ -1,5 +1,5 @@
 import { getAevent, type Result } from '../client/index.ts';
-import { noteNumber } from './grants.ts';
+import { noteNumber, unheardSas } from './grants.ts';
 import { noteMove, onSilent, silentSas } from './quiet.ts';
 import { noteRate } from './rate.ts';
 import { countersOfAevent, type SaRecord, takeHigher } from './sa.ts';
@@ -12,9 +12,11 @@ import type { State } from './state.ts';
 
 /** Readings asked for with one tick: with a tick each 100 ms, 2560 a second. */
 const READS_MAX = 256;
+const UNHEARD_MAX = 128;
 
 export function sweep(s: State, nowMs: number): void {
-  const due = s.streaming ? silentSas(s, nowMs, READS_MAX) : [];
+  const due = unheardSas(s, UNHEARD_MAX);
+  if (s.standbys.length > 0) due.push(...silentSas(s, nowMs, READS_MAX - due.length));
   due.push(...nextOfSweep(s, nowMs, READS_MAX - due.length));
   if (due.length > 0) readCounters(s, due);
 }
@@ -61,8 +63,9 @@ export function onReadCounters(s: State, handle: number, { reply }: Result, nowM
   if (hasMoved(before, record)) {
     noteMove(s, record, nowMs);
     noteRate(record.rate, record.counters.packets, nowMs);
-    noteNumber(s, record);
   } else if (probed) onSilent(s, record, nowMs);
+  // Also where packets alone have moved.
+  noteNumber(s, record);
 }
 
 /** A bitmap that was not known before says nothing, and the lifetime in an event is a packet behind. */

@@ -30,8 +30,8 @@ interface Books {
   seq: number;
   /** The highest outbound number of which each node has been told. */
   readonly known: Map<Gateway, number>;
-  /** It was deleted on the active, and the other node has been told. */
-  deadOn: string | undefined;
+  /** It was deleted on the active, and these have been told. */
+  readonly deadOn: Set<Gateway>;
   deleted: boolean;
   /** By the last takeover: how far both numbers have moved beyond what was used, and from where. */
   opened: string;
@@ -52,6 +52,10 @@ interface NodeBooks {
 
 const TWO_32 = 2 ** 32;
 const END = TWO_32 - 1;
+/** More than twice what any SA receives between two readings. */
+const ROOM = 500;
+/** By then a daemon has looked at everything that has happened without it. */
+const LOOKS_MS = 500;
 /** The byte that fills all keys here, in the forms in which it could be said. */
 const SECRET = /a7a7a7|167,\s?167,\s?167|p6enp6/i;
 
@@ -78,6 +82,9 @@ export class Checks {
   #numbersAreKept: boolean;
   /** SAs can stop at their ceilings. */
   readonly #hasCeilings: boolean;
+  readonly #nodesAreMany: boolean;
+  /** A grant is more than an SA carries until it is looked at. */
+  readonly #hasRoom: boolean;
   readonly #lives: ReadonlyMap<number, Life>;
   readonly #whenIdle: (gateway: Gateway, happen: () => void) => void;
   /** The highest term that any disk has. */
@@ -88,6 +95,8 @@ export class Checks {
     strict: boolean;
     fencing: boolean;
     mode: 'safe' | 'available';
+    nodes: number;
+    numbersMin: number;
     lives: ReadonlyMap<number, Life>;
     whenIdle: (gateway: Gateway, happen: () => void) => void;
   }) {
@@ -95,7 +104,9 @@ export class Checks {
     this.#strict = about.strict;
     this.#fencing = about.fencing;
     this.#hasCeilings = about.mode === 'safe';
+    this.#hasRoom = about.numbersMin >= ROOM;
     this.#numbersAreKept = about.fencing || about.mode === 'safe';
+    this.#nodesAreMany = about.nodes > 2;
     this.#lives = about.lives;
     this.#whenIdle = about.whenIdle;
   }
@@ -114,7 +125,7 @@ export class Checks {
         oseq: first,
         seq: first,
         known: new Map(),
-        deadOn: undefined,
+        deadOn: new Set(),
         deleted: false,
         opened: '',
         skipped: 0,
@@ -146,8 +157,8 @@ export class Checks {
   onSent(gateway: Gateway, flow: number, key: number, n: number): void {
     const books = this.#of(key);
     const by = books.sent.get(n);
-    // A ceiling counts packets: whoever sets their count by hand moves it.
-    const isMoved = this.#hasCeilings && this.#lives.get(key)?.byHand === true;
+    // A ceiling counts packets: whoever sets their count moves it.
+    const isMoved = this.#hasCeilings && this.#lives.get(key)?.recounted === true;
     if (by !== undefined && this.#numbersAreKept && !isMoved)
       this.report('S1', `${gateway.name} sends number ${n} of SA ${flow} (key ${key}), which ${by} has sent`, flow);
     books.sent.set(n, gateway.name);
@@ -169,13 +180,22 @@ export class Checks {
   /** A packet that comes for the first time is refused. */
   onRefused(gateway: Gateway, life: Life, n: number): void {
     const books = this.#of(life.key);
-    if (!gateway.reigns || life.byHand) return;
-    if (this.#hasCeilings && gateway.kernel.get(life.id) === undefined) return; // stopped at its ceiling
+    if (!gateway.reigns) return;
+    if (gateway.kernel.get(life.id) === undefined && (life.expires || this.#stopsUnseen(gateway, life))) return;
     if (n > books.seq && this.#fencing && !isUsedUp(gateway, life)) {
       const text = `${gateway.name} refuses number ${n} of SA ${life.flow} (key ${life.key}), and nothing above ${books.seq} was used`;
       this.report('S7', text, life.flow);
     }
     if (n > books.closedFrom && n <= books.closedFrom + books.closed) this.packetsLost++;
+  }
+
+  /**
+   * An inbound SA whose kernel does not say which way it goes has a ceiling until it is seen to receive: it expires if its daemon cannot see
+   * that in time (docs/safety.md, grants).
+   */
+  #stopsUnseen({ daemon }: Gateway, { sa }: Life): boolean {
+    const isThere = daemon?.listens && daemon.state.phase === 'steady' && daemon.nowMs - daemon.wokeMs > LOOKS_MS;
+    return this.#hasCeilings && sa.attributes.saDir === undefined && !(this.#hasRoom && isThere);
   }
 
   // --- the kernel -------------------------------------------------------------------------------------------------------
@@ -194,11 +214,14 @@ export class Checks {
   onWrites(gateway: Gateway, writes: readonly Write[]): void {
     const term = gateway.daemon?.state.term ?? 0;
     for (const { request, purpose } of writes) {
+      if (purpose.op === 'open' && this.#nodesAreMany) this.#onBroughtBack(gateway, request);
       if (request.kind === 'NEWSA') {
         const key = keyNumber(request);
         const { deadOn } = this.#of(key);
-        if (deadOn !== undefined) {
-          const text = `${gateway.name} makes an SA (key ${key}) that was deleted, as ${deadOn} had been told`;
+        // Of several standbys each hears of it in its own time.
+        if (this.#nodesAreMany ? deadOn.has(gateway) : deadOn.size > 0) {
+          const names = [...deadOn].map(({ name }) => name).join(' and ');
+          const text = `${gateway.name} makes an SA (key ${key}) that was deleted, as ${names} had been told`;
           this.report('S3', text, this.#lives.get(key)?.flow);
         }
       }
@@ -209,6 +232,15 @@ export class Checks {
       if (key !== undefined && (request.kind === 'NEWSA' || request.kind === 'NEWAE'))
         this.#onOpened(gateway, key, request.attributes);
     }
+  }
+
+  /** Of several standbys, one that could not know of a deletion takes over: the SA is there again, for all. */
+  #onBroughtBack(gateway: Gateway, request: Write['request']): void {
+    const key = request.kind === 'NEWSA' ? keyNumber(request) : this.#keyOf(gateway, request);
+    const books = key === undefined ? undefined : this.#of(key);
+    if (books === undefined || books.deadOn.has(gateway)) return;
+    books.deadOn.clear();
+    books.deleted = false;
   }
 
   #onLeap(gateway: Gateway, request: Write['request']): void {
@@ -279,13 +311,13 @@ export class Checks {
   }
 
   /** Before a frame is taken in; what it returns looks at what has become of it. */
-  onFrame(gateway: Gateway, frame: Frame): () => void {
+  onFrame(gateway: Gateway, from: string, frame: Frame): () => void {
     const { daemon } = gateway;
     if (daemon === undefined) return () => {};
     const { state } = daemon;
     if (frame.term < state.term && frame.type !== 'hello') return this.#mustBeIdle(gateway, frame);
     const wasActive = state.role === 'active';
-    if (!wasActive && frame.term >= state.term && state.peer?.role === 'active') this.#onAccount(gateway, frame);
+    if (!wasActive && frame.term >= state.term && state.reigning?.name === from) this.#onAccount(gateway, frame);
     return () => {
       if (wasActive && state.role !== 'active') this.onBegun(gateway);
       if (state.role === 'standby' && (frame.type === 'counters' || frame.type === 'sa')) this.#lookAtRecords(gateway);
@@ -339,7 +371,7 @@ export class Checks {
         // What was to be written before that is written first.
         if (key !== undefined && this.#of(key).deleted)
           this.#whenIdle(gateway, () => {
-            this.#of(key).deadOn = gateway.name;
+            this.#of(key).deadOn.add(gateway);
           });
         break;
       }
@@ -385,7 +417,7 @@ export class Checks {
     for (const sa of gateway.daemon?.state.sas ?? []) {
       const key = keyNumber(sa.sa);
       const life = this.#lives.get(key);
-      if (life === undefined || life.byHand) continue;
+      if (life === undefined) continue;
       const { skipped, closed, opened } = this.#of(key);
       if (opened !== `${gateway.name} in term ${report.term}`) continue;
       this.lossBound += life.plan.direction === 'in' && life.plan.window !== 'none' ? Math.max(0, closed) : 0;
@@ -408,7 +440,7 @@ export class Checks {
   onStatus(gateway: Gateway): void {
     const { daemon } = gateway;
     if (daemon === undefined) return;
-    const about = { kernel: 'emulated', peerName: 'the other', nowMs: daemon.nowMs, sas: true };
+    const about = { kernel: 'emulated', nowMs: daemon.nowMs, sas: true };
     this.onSaid(gateway, JSON.stringify(statusOf(daemon.state, about)));
   }
 }

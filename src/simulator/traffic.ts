@@ -16,8 +16,10 @@ export interface Life {
   readonly plan: SaPlan;
   readonly id: SaId;
   readonly sa: Sa;
-  /** Counters were changed by hand. */
-  byHand: boolean;
+  /** Its packet count was set by hand. */
+  recounted: boolean;
+  /** Its key manager has given it a limit that it will reach. */
+  expires: boolean;
 }
 
 /** Packets that the attacker keeps of each SA, and what it sends again at once at the most. */
@@ -76,7 +78,7 @@ export function newLife(flow: Flow, key: number, spi: number, release: string): 
       ? { attributes: { saDir: out ? SaDir.OUT : SaDir.IN } }
       : {}),
   });
-  return { key, flow: flow.index, plan, id: saIdOf(made), sa: made, byHand: false };
+  return { key, flow: flow.index, plan, id: saIdOf(made), sa: made, recounted: false, expires: false };
 }
 
 /** What traffic needs of the world around it. */
@@ -122,15 +124,11 @@ export class Traffic {
     else this.#fromPeer(flow, flow.life);
   }
 
-  /**
-   * Traffic meets the kernel of whoever has the addresses, and of every standby with a whole account: one that must not send has to be unable
-   * to. Nobody leads traffic to a node that is neither, such as one whose daemon died in the middle of a takeover, before the addresses came.
-   */
+  /** Traffic meets every kernel: one that must not send has to be unable to. */
   #fromInside(flow: Flow, { id }: Life): void {
-    const { gateways, checks, holders } = this.#roads;
+    const { gateways, checks } = this.#roads;
     for (const gateway of gateways) {
       if (!gateway.on || gateway.fenced) continue;
-      if (!holders.has(gateway) && gateway.daemon?.state.complete !== true) continue;
       const key = gateway.kernel.keyOf(id);
       const n = key === undefined ? undefined : gateway.kernel.transmit(id);
       if (key !== undefined && n !== undefined) checks.onSent(gateway, flow.index, key, Number(n));

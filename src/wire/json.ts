@@ -30,4 +30,6 @@ export const secretToJson = (bytes: Uint8Array, { showKeys }: JsonOptions): stri
 
 export const wordToJson = (word: number): string => `0x${word.toString(16).padStart(8, '0')}`;
 
-export const formatSpi: (spi: number) => string = wordToJson;
+export function formatSpi(spi: number): string {
+  return wordToJson(spi);
+}

@@ -84,6 +84,12 @@ describe('rooms', () => {
     expect(importers).toEqual(['kernel/linux/libc.ts']);
   });
 
+  test('PF_KEY knows nothing of netlink', () => {
+    const others = imports().filter(({ from, to }) => roomOf(from) === 'pfkey' && roomOf(to) !== 'pfkey');
+    expect(others.length).toBeGreaterThan(0);
+    expect(others.filter(({ to }) => to !== 'wire/index.ts')).toEqual([]);
+  });
+
   test('the replica has no I/O and no clock', () => {
     const files = readdirSync(join(source, 'replica')).map((name) =>
       readFileSync(join(source, 'replica', name), 'utf8'),

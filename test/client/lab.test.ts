@@ -5,13 +5,14 @@ import { describe, expect, it } from 'vitest';
 import { labAvailable, runInLab } from '../lab/lab.ts';
 import type { LabReport } from './lab-report.ts';
 import { packetChecks } from './packet-checks.ts';
+import { pfkeyChecks } from './pfkey-checks.ts';
 import { requestChecks } from './request-checks.ts';
 
 const program = fileURLToPath(new URL('../../build/test/client/lab.js', import.meta.url));
 /** It takes ten seconds on an idle machine. */
 const TIMEOUT_MS = 120_000;
 /** What lab.ts runs; a check that gets lost is a failure. */
-const checks = [...Object.keys(requestChecks), ...Object.keys(packetChecks)];
+const checks = [requestChecks, packetChecks, pfkeyChecks].flatMap((group) => Object.keys(group));
 
 const lab = await labAvailable();
 const name = 'the client on a kernel with ESP';

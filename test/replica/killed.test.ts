@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { saIdOf } from '../../src/client/index.ts';
 import { sa } from '../../src/simulator/sas.ts';
+import { SaExtraFlag } from '../../src/xfrm/index.ts';
 import { recordOf, type TestNode, TIMER_MS, World, type WorldOptions } from './world.ts';
 
 /** Daemons that die at any step: what is left is a state from which the next command succeeds, and no number or packet counts twice. */
@@ -113,7 +114,7 @@ const modes = [
 
 describe('promote with the active gone, the daemon killed at any step and started again', () => {
   it.each(modes)('mode %s, install %s: the next promote finishes', (mode, install) => {
-    const ends = { none: 0, takeover: 0 };
+    const ends = { none: 0, takeover: 0, shut: 0 };
     let happened = true;
     for (let steps = 0; happened; steps++) {
       expect(steps).toBeLessThan(STEPS_MAX);
@@ -126,8 +127,17 @@ describe('promote with the active gone, the daemon killed at any step and starte
       const { term } = b.disk;
       b.crash();
       books.traffic(2);
+      // What its kernel could do until the daemon was back.
+      const couldSend = b.kernel.transmit(id(OUT)) !== undefined;
       b.start();
       world.settle();
+      if (b.state.role === 'standby') {
+        if (couldSend) ends.shut++;
+        expect([OUT, OUT2].map((spi) => b.kernel.transmit(id(spi)))).toEqual([undefined, undefined]);
+        const isOpen = (spi: number) => recordOf(b, id(spi)) !== undefined;
+        // Copies that were not opened yet are as on any standby.
+        expect([IN, IN2].filter((spi) => isOpen(spi) && b.kernel.accept(id(spi), 1_000_000n))).toEqual([]);
+      }
       // It does not hold an account any more, unless it is the active already: whoever insists gets what is left.
       const before = b.kernel.sas.size;
       const plan = b.replica.dryRun(b.kernel.dump(), world.nowMs, { force: true });
@@ -156,6 +166,7 @@ describe('promote with the active gone, the daemon killed at any step and starte
     // Killed before and after the role was on disk.
     expect(ends.none).toBeGreaterThan(0);
     expect(ends.takeover).toBeGreaterThan(5);
+    expect(ends.shut).toBeGreaterThan(1);
   });
 
   it.each(modes)('mode %s, install %s: and the old active back', (mode, install) => {
@@ -194,6 +205,90 @@ describe('promote with the active gone, the daemon killed at any step and starte
       expect(world.actives).toEqual([standby]);
     }
     expect(orphaned).toBeGreaterThan(3);
+  });
+});
+
+describe('SAs that a takeover has left open (0015)', () => {
+  /** b dies with all its SAs open and the role not on disk. */
+  function leftOpen(options: WorldOptions = {}): { world: World; books: Books } {
+    const { world, books } = pair(options);
+    const { a, b } = world;
+    a.powerOff();
+    b.replica.promote(world.nowMs, { force: false });
+    while (b.step()) if (b.state.takeover?.opened) break;
+    b.crash();
+    expect(b.disk).toEqual({ term: 2, role: 'standby', opening: true });
+    books.traffic(50);
+    return { world, books };
+  }
+
+  it('are opened by force where they were, above what has slipped out until they were shut (S1, S2)', () => {
+    const { world, books } = leftOpen();
+    const { b } = world;
+    const { fault } = b.kernel;
+    // Between reading and shutting they go on sending.
+    b.kernel.fault = (request) => {
+      if (request.kind === 'NEWAE') {
+        b.kernel.fault = fault;
+        books.traffic(20);
+      }
+      return undefined;
+    };
+    b.start();
+    world.settle();
+    expect(b.disk).toEqual({ term: 2, role: 'standby' });
+    const { seq = 0n } = b.kernel.get(id(IN)) ?? {};
+    expect(seq).toBe(0xffff_ffffn);
+    expect(world.promote(b, true)).toMatchObject([{ promoted: { sas: 4, failed: 0 } }]);
+    books.traffic(5);
+    books.replay();
+    expect(b.kernel.transmit(id(OUT))).toBeDefined();
+    expect(b.kernel.transmit(id(OUT2))).toBeDefined();
+  });
+
+  it('are told to whoever is active next', () => {
+    const { world } = leftOpen();
+    const { a, b } = world;
+    const sent = b.kernel.transmit(id(OUT)) ?? 0n;
+    b.start();
+    a.boot();
+    a.kernel.add(sa(OUT));
+    world.promote(a, true);
+    world.connect();
+    world.settle();
+    world.pass(500);
+    expect(world.actives).toEqual([a]);
+    expect(a.kernel.transmit(id(OUT))).toBeGreaterThan(sent);
+  });
+
+  it('are no affair of a later life: what a key manager makes on a standby is left alone', () => {
+    const { world } = leftOpen();
+    const { b } = world;
+    b.start();
+    world.settle();
+    const own = saIdOf(sa(0x999));
+    b.kernel.add(sa(0x999));
+    b.crash();
+    b.start();
+    world.settle();
+    expect(b.kernel.transmit(own)).toBe(1n);
+  });
+
+  it('are not left open where they cannot be kept from sending', () => {
+    const wraps = sa(0x999, { attributes: { saExtraFlags: SaExtraFlag.OSEQ_MAY_WRAP } });
+    const world = new World();
+    world.a.kernel.add(wraps);
+    world.begin();
+    world.a.powerOff();
+    world.b.replica.promote(world.nowMs, { force: false });
+    while (world.b.step()) if (world.b.state.takeover?.opened) break;
+    world.b.crash();
+    expect(world.b.kernel.transmit(saIdOf(wraps))).toBeDefined();
+    world.b.start();
+    world.settle();
+    expect(world.b.kernel.get(saIdOf(wraps))).toBeUndefined();
+    expect(world.promote(world.b, true)).toMatchObject([{ promoted: { sas: 1, failed: 0 } }]);
+    expect(world.b.kernel.transmit(saIdOf(wraps))).toBeDefined();
   });
 });
 

@@ -31,6 +31,7 @@ describe('role and term on disk', () => {
       term: 0xffff_ffff,
       role: 'active',
       bootId: 'boot 1',
+      life: 2,
     });
   });
 
@@ -72,7 +73,7 @@ describe('role and term on disk', () => {
 
   it('a state that was mended by hand, as the message says, is taken', async () => {
     await writeFile(join(directory, 'role.json'), '{"term":7,"role":"standby"}');
-    expect(await roleStore(directory, 'boot').load()).toEqual({ term: 7, role: 'standby', bootId: '' });
+    expect(await roleStore(directory, 'boot').load()).toEqual({ term: 7, role: 'standby', bootId: '', life: 1 });
   });
 
   it.skipIf(!canMount)('a full disk: an error that names the file, and the old state is still there', async () => {
