@@ -1,3 +1,4 @@
+import type { Daemon } from './daemon.ts';
 import type { Gateway } from './gateway.ts';
 import type { World } from './world.ts';
 
@@ -71,11 +72,23 @@ export class Operator {
       for (const other of this.#world.gateways)
         if (other !== gateway && (isAlone || other.reigns))
           this.#silence(other, isAlone ? daemon.state.term : Number.POSITIVE_INFINITY);
+      if (force && this.#world.plan.nodes > 2) this.#silenceUnseen(gateway, daemon);
       this.#lift(gateway);
     }
     this.#world.story(gateway, `promote${force ? ' --force' : ''}`);
     if (force && !daemon.state.complete) this.#world.checks.onForced();
     daemon.promote(force);
+  }
+
+  /** Several nodes that never hear of a reign by force would begin another one among themselves. */
+  #silenceUnseen(gateway: Gateway, { state }: Daemon): void {
+    for (const other of this.#world.gateways) {
+      if (other === gateway || !other.on || state.peers.get(other.name)?.hello !== undefined) continue;
+      if (this.#world.plan.fencing) {
+        this.#world.story(other, 'is switched off, as it would not hear of the new reign');
+        this.#world.crash(other, OFF_MS);
+      } else this.#world.checks.onForced();
+    }
   }
 
   /** It has an account, and somebody else has reigned since. */
