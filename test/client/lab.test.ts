@@ -1,6 +1,7 @@
 /** Runs test/client/lab.ts on a kernel that has ESP, where one can be booted, with iproute2's word for what the client reads. */
 import { labSuite } from '../lab/lab-suite.ts';
 import { packetChecks } from './packet-checks.ts';
+import { pfkeyChecks } from './pfkey-checks.ts';
 import { requestChecks } from './request-checks.ts';
 
 await labSuite({
@@ -8,5 +9,5 @@ await labSuite({
   program: 'client/lab.js',
   // It takes ten seconds on an idle machine.
   timeoutMs: 120_000,
-  checks: [...Object.keys(requestChecks), ...Object.keys(packetChecks)],
+  checks: [requestChecks, packetChecks, pfkeyChecks].flatMap((group) => Object.keys(group)),
 });
