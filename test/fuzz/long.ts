@@ -41,7 +41,7 @@ let outcomes: Record<string, number> = {};
 const start = Date.now();
 if (target === 'engine') {
   try {
-    outcomes = fuzzEngine(corpus, seed, inputs);
+    outcomes = fuzzEngine({ netlink: corpus, pfkey: pfkeyCorpus(vectors) }, seed, inputs);
   } catch (error) {
     console.error(error);
     process.exit(1);

@@ -29,7 +29,7 @@ const BYTES_MAX = 8192;
 export function pfkeyCorpus(directory: string): Uint8Array[] {
   const seen = new Set<string>();
   for (const file of readdirSync(directory, { recursive: true, encoding: 'utf8' }).sort()) {
-    if (!file.endsWith('pfkey.jsonl.gz')) continue;
+    if (!file.includes('pfkey') || !file.endsWith('.jsonl.gz')) continue;
     for (const line of gunzipSync(readFileSync(join(directory, file)))
       .toString()
       .trim()
