@@ -15,6 +15,7 @@ import {
   Replica,
   type ReplicaSettings,
   type TakeoverReport,
+  termAfter,
   type Write,
 } from '../replica/index.ts';
 import { readBootId, roleStore } from '../role/index.ts';
@@ -150,7 +151,8 @@ class Node implements RunningNode {
     );
     this.#control = await openControl(node.control, this.#onControl);
 
-    const first = { term: node.initial_role === 'active' ? 1 : 0, role: node.initial_role };
+    const firstTerm = termAfter(0, this.#replica.state.settings);
+    const first = { term: node.initial_role === 'active' ? firstTerm : 0, role: node.initial_role };
     // After a boot the kernel is empty: what was active must not go on as if it were.
     const start =
       saved === undefined
@@ -335,7 +337,7 @@ class Node implements RunningNode {
             this.#input(() => this.#replica.abandonHandover(`nothing happened within ${ms} ms`));
           }, ms);
           this.#input(() => {
-            if (command === 'promote') this.#replica.promote(nowMs, { force });
+            if (command === 'promote') this.#replica.promote(nowMs, { force, restore: request.restore });
             else if (command === 'demote') this.#replica.demote({ force });
             else if (command === 'switchover') this.#replica.switchover(nowMs, request.to);
             else this.#replica.dismiss();
@@ -535,6 +537,7 @@ function replicaSettings(config: Config, version: string): ReplicaSettings {
     grants: { mode: takeover.mode, numbersMin: takeover.grant_min, horizonMs: takeover.grant_ms },
     exposure: config.exposure,
     sweepMs: replicate.sweep_ms,
+    held: { part: replicate.mass_delete_percent / 100, ms: replicate.mass_delete_keep_ms },
     install: replicate.install,
     drainMs: takeover.drain_ms,
     drainMaxMs: takeover.drain_max_ms,

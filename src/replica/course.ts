@@ -1,4 +1,4 @@
-import type { State } from './state.ts';
+import type { ReplicaSettings, State } from './state.ts';
 import { isMajorityPresent, needsVotes } from './votes.ts';
 
 /** What a promotion would be now. `promote`, `switchover` and the dry run ask the same question here. */
@@ -42,8 +42,18 @@ export function courseOf(s: State, force: boolean): Course {
 }
 
 /** The term that a change of roles from here would begin. */
-export const nextTerm = ({ term, promised, present }: State): number =>
-  Math.max(term, promised, ...present.map(({ hello }) => hello?.term ?? 0)) + 1;
+export const nextTerm = ({ term, promised, present, settings }: State): number =>
+  termAfter(Math.max(term, promised, ...present.map(({ hello }) => hello?.term ?? 0)), settings);
+
+/**
+ * The first term above another one that a node may begin: of as many in a row as there are nodes each has one, by the order of their names. So no
+ * two nodes begin the same term, also if neither has heard of the other.
+ */
+export function termAfter(term: number, { node, peers }: Pick<ReplicaSettings, 'node' | 'peers'>): number {
+  const nodes = [node, ...peers];
+  const first = 1 + nodes.filter((name) => name < node).length;
+  return first + nodes.length * Math.max(0, Math.ceil((term + 1 - first) / nodes.length));
+}
 
 /**
  * What is known by a node that has never had a whole account is of an earlier time, nobody can say of which: it is taken to be a day old.

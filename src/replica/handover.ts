@@ -34,6 +34,8 @@ function reasonAgainst(s: State, peer: Peer): string | undefined {
   if (s.phase !== 'steady') return `it is busy (${s.phase})`;
   // What is left of a handover that was given up: its claim hook must not run after the release hook of this one.
   if (s.hooksPending > 0) return 'its hooks are still running; try again in a moment';
+  // Until it has gone on above what another node has used, its numbers are no place to go on from.
+  if (s.comparing) return 'it is still comparing numbers; try again in a moment';
   // The final counters mean something only to a standby that has been told of every SA.
   if (!peer.streaming || peer.sending) return 'it is still sending its SAs; try again in a moment';
   return undefined;

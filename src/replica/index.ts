@@ -1,4 +1,5 @@
 /** What decides: SA records, roles and terms, the plan of a takeover. Pure logic; everything it wants done is an effect. */
+export { termAfter } from './course.ts';
 export type { DryRun } from './dry-run.ts';
 export {
   type CountersRead,
@@ -12,6 +13,7 @@ export {
 export { type Exposure, exposureOf, type TotalExposure } from './exposure.ts';
 export type { CountersEntry, Frame, FrameBody, Role } from './frames.ts';
 export type { GrantEntry } from './grants.ts';
+export { heldSas } from './held.ts';
 export { policyKey } from './install.ts';
 export type { Peer } from './peer.ts';
 export type { PlanSettings } from './plan.ts';

@@ -1,5 +1,6 @@
 import { streamSnapshot } from './account.ts';
 import { restoreThresholds } from './adapt.ts';
+import { termAfter } from './course.ts';
 import type { Hello } from './frames.ts';
 import { unbind } from './grants.ts';
 import { setCounters, setNumbers } from './install.ts';
@@ -65,7 +66,7 @@ export function onHello(s: State, peer: Peer, frame: Hello & { term: number }): 
   if (s.role === 'standby' && s.phase === 'steady' && before !== 'standby' && allStandbys)
     s.log('warn', 'all nodes are standbys, nobody forwards: promote one of them');
   // No other node knows of a newer term: the addresses are this node's.
-  if (s.role === 'active' && allStandbys) claim(s);
+  if (s.role === 'active' && s.phase === 'steady' && allStandbys) claim(s);
   if (s.role === 'active' && frame.role === 'standby' && (first || before !== 'standby' || !peer.streaming))
     streamSnapshot(s, peer);
 }
@@ -73,7 +74,7 @@ export function onHello(s: State, peer: Peer, frame: Hello & { term: number }): 
 /** A standby hears of a newer term, in which another node reigns or is about to: what it knows is of an earlier reign. */
 export function followTerm(s: State, term: number): void {
   // In a pair: whoever has handed over knows where the next reign begins.
-  const isExact = s.peers.size === 1 && s.resigned && term === s.term + 1;
+  const isExact = s.peers.size === 1 && s.resigned && term === termOfSuccessor(s);
   if (!isExact) {
     s.complete = false;
     // What the reign that was missed has used is anybody's guess.
@@ -84,6 +85,11 @@ export function followTerm(s: State, term: number): void {
   s.reignTerm = term;
   // A term that a takeover is storing now is newer still: the disk does not go back.
   if (s.takeover === undefined) s.persist({ term, role: s.role });
+}
+
+/** The term that the other node of a pair begins after this one has handed over. */
+function termOfSuccessor({ term, settings: { node, peers } }: State): number {
+  return termAfter(term, { node: peers[0] ?? node, peers: [node] });
 }
 
 /** Takes the shared addresses, once in a reign. */
@@ -120,6 +126,7 @@ export function becomeStandby(s: State): void {
     unbind(s, peer);
     peer.streaming = false;
     peer.behind.clear();
+    peer.used.clear();
     forgetProof(peer.rounds);
   }
   restoreThresholds(s);

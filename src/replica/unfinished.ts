@@ -37,8 +37,7 @@ export function shutUnfinished(s: State, reading: Reading, nowMs: number): void 
     if (record.installed && ceiling !== undefined) writes.push(write('ceiling', record.handle, updateSa(record)));
   }
   s.write(writes);
-  s.unfinished = s.sas.size > 0;
-  if (s.unfinished) {
+  if (s.sas.size > 0) {
     s.log(
       'warn',
       `${s.sas.size} SAs were left open by a takeover that did not finish: they are shut. If no other node is active: promote --force opens them`,

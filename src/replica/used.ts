@@ -59,11 +59,9 @@ export function onUsedRead(s: State, reading: Reading): void {
     // What is counted too many is no number where numbers end.
     const last = counts64(sa) ? number + late : Math.min(number + late, LAST_32);
     used.numbers.set(record, last);
-    // Of an account that is this node's own.
-    if (s.unfinished && last > numberOf(record.counters))
-      Object.assign(record.counters, { oseq: last % 2 ** 32, oseqHi: Math.floor(last / 2 ** 32) });
+    // Whatever the new active's account says: a takeover of this node goes on above them.
+    record.granted = Math.max(record.granted, last);
   }
-  s.unfinished = false;
   tellUsed(s);
 }
 
@@ -95,13 +93,16 @@ export function onUsed(
     if (record) used.set(record, Math.max(upTo, used.get(record) ?? 0));
   }
   // Not by events: which numbers this node has used meanwhile counts as it is now.
-  if (last) s.read('overlap');
+  if (!last || s.comparing) return;
+  s.comparing = true;
+  s.read('overlap');
 }
 
 export function onOverlapRead(s: State, reading: Reading, nowMs: number): void {
   const tellers = [...s.peers.values()].filter(({ used }) => used.size > 0);
   const there = tellers.flatMap(({ used }) => [...used]).filter(([record]) => s.sas.has(record));
   for (const { used } of tellers) used.clear();
+  s.comparing = false;
   if (s.role !== 'active' || s.phase !== 'steady') return;
   adopt(s, reading, nowMs);
   const overlaps: { record: SaRecord; from: number; to: number }[] = [];

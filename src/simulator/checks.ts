@@ -75,6 +75,8 @@ export class Checks {
   readonly #books = new Map<number, Books>();
   readonly #records = new WeakMap<object, { term: number; oseq: number; seq: number; packets: number }>();
   readonly #nodes = new Map<Gateway, NodeBooks>();
+  /** Who has begun which term. */
+  readonly #begun = new Map<number, string>();
   readonly #now: () => number;
   readonly #strict: boolean;
   readonly #fencing: boolean;
@@ -147,7 +149,7 @@ export class Checks {
     return node;
   }
 
-  /** By force, or not knowing of a reign: without a fence nothing is promised of numbers then. */
+  /** By force, without a whole account: without a fence nothing is promised of numbers then. */
   onForced(): void {
     if (!this.#fencing) this.#numbersAreKept = false;
   }
@@ -285,6 +287,10 @@ export class Checks {
 
   /** A node begins a takeover: it wants to store the new term. */
   onTakeover(gateway: Gateway): void {
+    const term = gateway.daemon?.state.takeover?.term ?? 0;
+    const by = this.#begun.get(term) ?? gateway.name;
+    this.#begun.set(term, by);
+    if (by !== gateway.name) this.report('S4', `${gateway.name} begins term ${term}, which ${by} has begun`);
     if (!this.#node(gateway).whole && gateway.daemon?.force !== true)
       this.report('S5', `${gateway.name} takes over without --force, and has no whole account`);
   }

@@ -8,6 +8,7 @@ import {
   Replica,
   type ReplicaSettings,
   type TakeoverReport,
+  termAfter,
   type Write,
 } from '../replica/index.ts';
 import { AeventCursor, decodeMessage, XfrmMsg } from '../xfrm/index.ts';
@@ -105,7 +106,7 @@ export class Daemon implements WireEnd {
     this.#events = kernel.listen();
     this.#events.onOverrun(() => this.#input(() => this.replica.onOverrun()));
     const saved = disk.stored;
-    const fresh = { term: first === 'active' ? 1 : 0, role: first, bootId };
+    const fresh = { term: first === 'active' ? termAfter(0, settings) : 0, role: first, bootId };
     const start =
       saved === undefined
         ? fresh

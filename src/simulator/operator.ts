@@ -74,18 +74,14 @@ export class Operator {
       this.#lift(gateway);
     }
     this.#world.story(gateway, `promote${force ? ' --force' : ''}`);
-    if (force || (this.#world.plan.nodes === 2 && this.#hasMissedReign(gateway))) this.#world.checks.onForced();
+    if (force && !daemon.state.complete) this.#world.checks.onForced();
     daemon.promote(force);
   }
 
-  #isOutdated(gateway: Gateway): boolean {
-    return this.#world.plan.fencing && this.#hasMissedReign(gateway);
-  }
-
   /** It has an account, and somebody else has reigned since. */
-  #hasMissedReign({ daemon }: Gateway): boolean {
-    const { gateways } = this.#world;
-    if (daemon === undefined || daemon.state.sas.size === 0) return false;
+  #isOutdated({ daemon }: Gateway): boolean {
+    const { gateways, plan } = this.#world;
+    if (!plan.fencing || daemon === undefined || daemon.state.sas.size === 0) return false;
     return gateways.some(({ disk }) => (disk.stored?.term ?? 0) > daemon.state.term);
   }
 

@@ -1,7 +1,7 @@
 /** The checks on the kernel that this runs on, as root of a guest; prints one line of JSON, the outcome of every check. */
 import { release } from 'node:os';
+import type { LabCheck, LabReport } from '../lab/lab-report.ts';
 import { labMachine } from './lab-machine.ts';
-import type { LabCheck, LabReport } from './lab-report.ts';
 import { flush, openPair } from './machine.ts';
 import { packetChecks } from './packet-checks.ts';
 import { pfkeyChecks } from './pfkey-checks.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { newAevent, type Sa, saIdOf } from '../../src/client/index.ts';
-import type { FrameBody } from '../../src/replica/index.ts';
+import { type FrameBody, termAfter } from '../../src/replica/index.ts';
 import { sa } from '../../src/simulator/sas.ts';
 import { SaDir } from '../../src/xfrm/index.ts';
 import { recordOf, type TestNode, TIMER_MS, World, type WorldOptions } from './world.ts';
@@ -306,7 +306,7 @@ describe('an account of an earlier reign', () => {
     a.start();
     world.connect();
     world.settle();
-    expect(b.state).toMatchObject({ term: 2, complete: false });
+    expect(b.state).toMatchObject({ term: 3, complete: false });
     expect(world.promote(b)).toMatchObject([{ refused: expect.stringContaining('not complete') }]);
   });
 
@@ -366,6 +366,84 @@ describe('a ceiling does not stop an SA that receives, of which the kernel does 
     world.promote(world.b);
     expect(world.b.kernel.transmit(id(OUT))).toBe(BigInt(granted) + 1n);
   });
+});
+
+describe('terms', () => {
+  it('no two nodes begin the same one, heard of each other or not (S4)', () => {
+    const nodes = ['edge-1', 'edge-2', 'Core'];
+    const begun = new Map<number, string>();
+    for (let term = 0; term < 40; term++)
+      for (const node of nodes) {
+        const next = termAfter(term, { node, peers: nodes.filter((name) => name !== node) });
+        expect(next).toBeGreaterThan(term);
+        expect(next).toBeLessThanOrEqual(term + nodes.length);
+        expect(begun.get(next) ?? node).toBe(node);
+        begun.set(next, node);
+      }
+    expect([...begun.keys()].sort((a, b) => a - b)).toEqual(Array.from({ length: 42 }, (_, i) => i + 1));
+  });
+
+  it('of two nodes that were promoted apart, the later reign stays, whatever the names (S1, S4)', () => {
+    const world = pair();
+    const { a, b } = world;
+    world.cut();
+    world.promote(b);
+    world.demote(a, true);
+    world.promote(a, true);
+    expect([a.disk, b.disk]).toEqual([
+      { term: 3, role: 'active' },
+      { term: 2, role: 'active' },
+    ]);
+    world.connect();
+    world.settle();
+    expect(world.actives).toEqual([a]);
+  });
+
+  it('one that is being stored is not taken back by one that is heard of meanwhile (S4)', () => {
+    const world = pair();
+    const { b } = world;
+    world.cut();
+    b.crash();
+    b.disk = { term: 2, role: 'standby' };
+    b.start();
+    b.replica.promote(world.nowMs, { force: true }); // into term 4
+    b.replica.onConnected('a');
+    const hello = {
+      type: 'hello',
+      cluster: 'c',
+      node: 'a',
+      role: 'standby',
+      littleEndian: true,
+      version: '0',
+    } as const;
+    b.replica.onFrame('a', { ...hello, term: 3 }, world.nowMs);
+    while (b.step()) {}
+    expect(b.disk).toEqual({ term: 4, role: 'active' });
+    expect(b.state.term).toBe(4);
+    const stored = b.said.filter((line) => line.includes('active in term'));
+    expect(stored).toHaveLength(1);
+  });
+});
+
+it('a new active does not hand over before it has gone on above what the old one has used (S1)', () => {
+  const world = pair([sa(OUT)], { plan: { rateMaxPps: 100 }, numbersMin: 16 });
+  const { a, b } = world;
+  transmit(a, 5);
+  world.pass(TIMER_MS);
+  world.cut();
+  world.promote(b);
+  transmit(a, 3000);
+  world.connect();
+  const acts = [a, b].flatMap((node) => [() => node.readEvents(), () => node.step(), () => world.deliver(node)]);
+  for (let i = 0; !b.state.comparing; i++) acts[i % acts.length]?.();
+  a.answers = [];
+  a.replica.promote(world.nowMs, { force: false });
+  while (a.step()) {}
+  while (world.deliver(a)) {}
+  world.settle();
+  expect(a.answers).toMatchObject([{ refused: expect.stringContaining('comparing numbers') }]);
+  expect(world.promote(a)).toMatchObject([{ promoted: { kind: 'switchover' } }]);
+  expect(a.kernel.transmit(id(OUT))).toBeGreaterThan(3005n);
 });
 
 describe('numbers of 32 bits, with a bitmap attribute', () => {

@@ -146,7 +146,7 @@ describe('promote with the active gone, the daemon killed at any step and starte
       const answers = world.promote(b, b.state.role === 'standby');
       expect(answers, books.context).toMatchObject([{ promoted: { kind: plan.course, failed: 0 } }]);
       ends[plan.course === 'none' ? 'none' : 'takeover']++;
-      expect(b.disk).toEqual({ term: plan.course === 'none' ? term : term + 1, role: 'active' });
+      expect(b.disk).toEqual({ term: plan.course === 'none' ? term : plan.newTerm, role: 'active' });
       expect(b.kernel.sas.size).toBe(before - plan.totals.removed);
       world.pass(2500);
       expect(world.holder).toBe(b);

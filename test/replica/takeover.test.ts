@@ -212,7 +212,7 @@ describe('takeover', () => {
     world.b.start();
     expect(refusal(world.promote(world.b))).toContain('not complete');
     expect(world.b.disk).toEqual({ term: 0, role: 'standby' });
-    expect(report(world.promote(world.b, true))).toMatchObject({ term: 1, sas: 0 });
+    expect(report(world.promote(world.b, true))).toMatchObject({ term: 2, sas: 0 });
   });
 
   it('during the start: busy', () => {

@@ -64,7 +64,7 @@ describe('three nodes', () => {
     world.connect();
     world.settle().pass(100);
     expect(a.state).toMatchObject({ role: 'standby', term: 2, complete: true });
-    expect(report(world.promote(a))).toMatchObject({ kind: 'switchover', term: 3 });
+    expect(report(world.promote(a))).toMatchObject({ kind: 'switchover', term: 4 });
     expect(world.actives).toEqual([a]);
   });
 
@@ -104,7 +104,7 @@ describe('three nodes', () => {
     world.connect('a', 'c');
     world.settle();
     expect(refusal(world.promote(c))).toMatch(/not complete/);
-    expect(report(world.promote(a))).toMatchObject({ kind: 'takeover', term: 3 });
+    expect(report(world.promote(a))).toMatchObject({ kind: 'takeover', term: 4 });
     expect(world.actives).toEqual([a]);
   });
 
@@ -166,7 +166,7 @@ describe('three nodes', () => {
     a.replica.switchover(world.nowMs, 'c');
     world.settle().pass(100);
     expect(world.actives).toEqual([c]);
-    expect(world.node('b').state).toMatchObject({ role: 'standby', term: 2, complete: true });
+    expect(world.node('b').state).toMatchObject({ role: 'standby', term: 3, complete: true });
     expect(c.kernel.transmit(id)).toBe(22n);
     c.replica.switchover(world.nowMs, 'x');
     world.settle();
