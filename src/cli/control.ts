@@ -12,6 +12,7 @@ interface Options {
   readonly force?: boolean;
   readonly sas?: boolean;
   readonly dryRun?: boolean;
+  readonly to?: string;
 }
 
 export function register(program: Command): void {
@@ -46,7 +47,11 @@ Examples:
       else await print(dryRunText(result));
     });
 
-  command(program, 'switchover', 'make the standby the active one while both nodes are there, or do nothing')
+  command(program, 'switchover', 'make a standby the active one while both nodes are there, or do nothing')
+    .option(
+      '--to <node>',
+      'which standby, on the active of a cluster of several; otherwise the first that has everything',
+    )
     .addHelpText(
       'after',
       `
@@ -57,7 +62,12 @@ Examples:
   $ xfrmsync switchover -c /etc/xfrmsync/xfrmsync.toml
   $ xfrmsync promote --dry-run -c /etc/xfrmsync/xfrmsync.toml   # what stands against it`,
     )
-    .action(async (options: Options) => show(options, await call(options, { command: 'switchover' })));
+    .action(async (options: Options) =>
+      show(
+        options,
+        await call(options, { command: 'switchover', ...(options.to === undefined ? {} : { to: options.to }) }),
+      ),
+    );
 
   command(program, 'demote', 'hand over to the standby in a planned switchover')
     .option('--force', 'stop being active even if no standby is connected')
@@ -66,12 +76,13 @@ Examples:
       show(options, await call(options, { command: 'demote', force: options.force === true })),
     );
 
-  command(program, 'dismiss', 'let the active go on alone: its standby is gone for good')
+  command(program, 'dismiss', 'let the active go on without standbys that are gone for good')
     .addHelpText(
       'after',
       `
-In mode "safe" an active uses outbound numbers only as far as its standby knows, and its SAs stop at that ceiling when the standby is away
-for long. A standby whose daemon is stopped resigns by itself. This is for one that can do so no more: make sure that it does not take over.
+In mode "safe" an active uses outbound numbers only as far as its standby knows (in a cluster of three or more: as a majority knows), and its
+SAs stop at that ceiling when it is away for long. A standby whose daemon is stopped resigns by itself. This is for those that are not
+connected and can do so no more: make sure that they do not take over.
 
 Example:
   $ xfrmsync dismiss -c /etc/xfrmsync/xfrmsync.toml`,
@@ -107,21 +118,18 @@ async function show({ json }: Options, result: object): Promise<void> {
 }
 
 function statusText(status: Status): string {
-  const { node, cluster, role, term, phase, complete, bound, peer, sas, installed, policies, unseenMs, counts } =
+  const { node, cluster, role, term, phase, complete, bound, peers, sas, installed, policies, unseenMs, counts } =
     status;
   const { exposure, quiet } = status;
   const lines = [
     `${paint('strong', node)} of ${cluster}: ${paint('strong', role)}, term ${term}${phase === 'steady' ? '' : ` (${phase})`}`,
     `  complete  ${complete ? 'yes' : paint('alarm', 'no: a takeover would be partial')}`,
-    `  peer      ${peer.name}, ${peer.connected ? `connected, ${peer.role}, term ${peer.term}` : paint('alarm', 'not connected')}`,
+    ...peers.map((peer) => `  peer      ${peerText(peer)}`),
     `  SAs       ${sas}, ${installed} in the kernel; ${policies} policies`,
     ...(role === 'active'
-      ? [`  grants    ${bound ? 'bind: outbound numbers only as far as the standby knows' : 'none: no standby'}`]
+      ? [`  grants    ${bound ? 'bind: outbound numbers only as far as standbys know' : 'none: no standby'}`]
       : []),
     ...(unseenMs === null ? [] : [`  unseen    ${unseenMs} ms of the active's progress`]),
-    ...(status.clockOffsetMs === null
-      ? []
-      : [`  clock     ${peer.name}'s is ${offsetText(status.clockOffsetMs, status.clockUncertaintyMs ?? 0)}`]),
     `  exposure  ${exposureText(exposure)}`,
     `  quiet     ${quiet} SAs are known to be silent`,
     `  counts    ${pairs(counts)}`,
@@ -136,6 +144,14 @@ function statusText(status: Status): string {
     );
   }
   return lines.join('\n');
+}
+
+function peerText(peer: Status['peers'][number]): string {
+  const { name, connected, role, term, behindMs, clockOffsetMs, clockUncertaintyMs } = peer;
+  const parts = [name, connected ? `connected, ${role}, term ${term}` : paint('alarm', 'not connected')];
+  if (behindMs !== null) parts.push(`its account is ${behindMs} ms old`);
+  if (clockOffsetMs !== null) parts.push(`its clock is ${offsetText(clockOffsetMs, clockUncertaintyMs ?? 0)}`);
+  return parts.join(', ');
 }
 
 function offsetText(ms: number, uncertaintyMs: number): string {

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { initPair } from '../node/index.ts';
+import { initCluster } from '../node/index.ts';
 import { parseAddress } from '../xfrm/index.ts';
 import { usageError } from './failure.ts';
 import { print } from './output.ts';
@@ -16,12 +16,12 @@ const PORT = 4510;
 export function register(program: Command): void {
   program
     .command('init')
-    .description('write configuration, keys and certificates of the two nodes of a pair')
+    .description('write configuration, keys and certificates of the nodes of a pair, or of a larger cluster')
     .argument('<directory>', 'gets one folder for each node; copy each to its machine')
-    .requiredOption('--cluster <name>', 'name of the pair')
+    .requiredOption('--cluster <name>', 'name of the pair or cluster')
     .requiredOption(
       '--node <name=address[:port]>',
-      'a node and its address on the link between the two; twice, the active one first',
+      'a node and its address on the link to the others; twice or more often, the active one first',
       collect,
       [],
     )
@@ -31,13 +31,14 @@ export function register(program: Command): void {
       `
 Example:
   $ xfrmsync init pair --cluster vpn --node a=10.255.0.1 --node b=10.255.0.2
-  $ scp -r pair/b gateway-b:/etc/xfrmsync`,
+  $ scp -r pair/b gateway-b:/etc/xfrmsync
+  $ xfrmsync init three --cluster vpn --node a=10.255.0.1 --node b=10.255.0.2 --node c=10.255.0.3`,
     )
     .action(async (directory: string, options: { cluster: string; node: NodeOption[]; port: string }) => {
       const port = Number(options.port);
       if (!Number.isInteger(port) || port < 1 || port > 65535)
         throw usageError(`--port: "${options.port}" is not a port number`);
-      for (const file of await initPair({ directory, cluster: options.cluster, nodes: options.node, port }))
+      for (const file of await initCluster({ directory, cluster: options.cluster, nodes: options.node, port }))
         await print(file);
     });
 }

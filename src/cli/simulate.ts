@@ -16,6 +16,7 @@ const rules: readonly RuleSwitch[] = [
   'durable',
   'complete',
   'monotonic',
+  'votes',
   'drain',
 ];
 const SEED_MAX = 2 ** 32;
@@ -27,6 +28,7 @@ interface SimulateOptions {
   readonly without?: RuleSwitch;
   readonly strict?: boolean;
   readonly window?: boolean;
+  readonly nodes?: number;
   readonly json?: boolean;
 }
 
@@ -37,6 +39,7 @@ export function register(program: Command): void {
     .option('--seed <n>', 'what happens follows from this number alone (default: a random one)', whole(0, SEED_MAX - 1))
     .option('--takeovers <n>', 'stop after so many takeovers and switchovers', whole(1, 1e9), 1_000)
     .addOption(new Option('--without <rule>', 'switch off a safety rule, to see it found').choices(rules))
+    .option('--nodes <n>', 'gateways of each cluster (default: 2 to 5)', whole(2, 5))
     .addOption(new Option('--strict', 'every cluster closes inbound windows').conflicts('window'))
     .addOption(new Option('--window', 'every cluster keeps inbound windows as last seen').conflicts('strict'))
     .option('--json', 'print JSON; the last line is the result')
@@ -65,7 +68,7 @@ function whole(min: number, max: number): (text: string) => number {
 
 async function run(options: SimulateOptions): Promise<void> {
   const { describePlan, formatLine, shrink, simulate, storyOf } = await import('../simulator/index.ts');
-  const { takeovers, without, json } = options;
+  const { takeovers, without, nodes, json } = options;
   const seed = options.seed ?? randomInt(SEED_MAX);
   const inbound = options.strict ? 'strict' : options.window ? 'window' : undefined;
   if (!json) await print(`seed ${seed}`);
@@ -75,7 +78,7 @@ async function run(options: SimulateOptions): Promise<void> {
     shownMs = performance.now();
     process.stderr.write(`${so.takeovers} of ${takeovers} takeovers, ${so.packets} packets, ${so.worlds} clusters\n`);
   };
-  const { totals, failure } = simulate({ seed, takeovers, inbound, without, onWorld });
+  const { totals, failure } = simulate({ seed, takeovers, inbound, without, nodes, onWorld });
   if (failure !== undefined) {
     const shrunk = shrink(failure.plan, failure.violation);
     const lines = storyOf(shrunk.plan);

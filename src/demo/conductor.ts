@@ -118,7 +118,11 @@ export class Demo {
     const { sas } = this.#options;
     const status = await world.until(node, 'a complete standby', LIMIT.sync, (s) => {
       return (
-        s.role === 'standby' && s.peer.connected && s.complete && s.installed === sas && s.policies === (sas / 2) * 3
+        s.role === 'standby' &&
+        s.peers.every(({ connected }) => connected) &&
+        s.complete &&
+        s.installed === sas &&
+        s.policies === (sas / 2) * 3
       );
     });
     this.#say(`gateway ${node} is a complete standby: ${status.sas} SAs, term ${status.term}`);

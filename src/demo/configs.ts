@@ -1,7 +1,7 @@
 /** Configurations of the demo's nodes: what `xfrmsync init` writes, with an emulated kernel and a gateway in user space. */
 import { appendFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { initPair } from '../node/index.ts';
+import { initCluster } from '../node/index.ts';
 import { OUTER } from './connections.ts';
 import { freeTcpPorts, freeUdpPorts, LOOPBACK } from './sockets.ts';
 import type { Gateway } from './switch.ts';
@@ -58,7 +58,7 @@ export async function writeConfigs(
   ports: Ports,
   { path, hosts }: Neighbours,
 ): Promise<void> {
-  await initPair({
+  await initCluster({
     directory: folder,
     cluster: 'demo',
     nodes: NODES.map((name) => ({ name, address: LOOPBACK, port: ports.link[name] })),

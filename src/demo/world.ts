@@ -218,5 +218,5 @@ export class World {
   }
 }
 
-const statusText = ({ role, term, complete, sas, installed, peer }: Status): string =>
-  `${role} in term ${term}, ${complete ? 'complete' : 'not complete'}, ${installed} of ${sas} SAs in the kernel, ${peer.connected ? 'connected' : 'not connected'}`;
+const statusText = ({ role, term, complete, sas, installed, peers }: Status): string =>
+  `${role} in term ${term}, ${complete ? 'complete' : 'not complete'}, ${installed} of ${sas} SAs in the kernel, ${peers.every(({ connected }) => connected) ? 'connected' : 'not connected'}`;

@@ -37,6 +37,9 @@ const types = [
   'resign',
   'proven',
   'used',
+  'vote',
+  'voted',
+  'withdrawn',
 ] as const satisfies FrameBody['type'][];
 
 const HIGH_HALVES = 1;
@@ -62,6 +65,7 @@ function writePayload(w: ByteWriter, frame: Frame): void {
     case 'snapshotBegin':
       w.u32(frame.sas);
       w.u32(frame.policies);
+      w.varint(frame.asked);
       break;
     case 'sa':
       w.u32(frame.handle);
@@ -82,7 +86,7 @@ function writePayload(w: ByteWriter, frame: Frame): void {
       for (const entry of frame.entries) writeCounters(w, entry);
       break;
     case 'grants':
-      w.u32(frame.id);
+      w.varint(frame.id);
       writeNumbers(w, frame.entries);
       break;
     case 'used':
@@ -90,7 +94,21 @@ function writePayload(w: ByteWriter, frame: Frame): void {
       writeNumbers(w, frame.entries);
       break;
     case 'granted':
-      w.u32(frame.id);
+      w.varint(frame.id);
+      break;
+    case 'vote':
+      w.u32(frame.newTerm);
+      w.u32(frame.account);
+      w.varint(frame.asked);
+      w.u8(frame.planned ? 1 : 0);
+      break;
+    case 'voted':
+      w.u32(frame.newTerm);
+      w.u32(frame.promised);
+      w.text(frame.refusal.slice(0, REASON_MAX));
+      break;
+    case 'withdrawn':
+      w.u32(frame.newTerm);
       break;
     case 'ping':
       w.f64(frame.timeMs);
@@ -162,7 +180,7 @@ function readPayload(r: ByteReader, type: FrameBody['type']): FrameBody {
     case 'hello':
       return readHello(r.text(HELLO_MAX));
     case 'snapshotBegin':
-      return { type, sas: r.u32(), policies: r.u32() };
+      return { type, sas: r.u32(), policies: r.u32(), asked: r.varint() };
     case 'sa': {
       const handle = r.u32();
       const thresholds = { packets: r.u32(), timerMs: r.u32() };
@@ -180,16 +198,20 @@ function readPayload(r: ByteReader, type: FrameBody['type']): FrameBody {
       return { type, entries };
     }
     case 'grants': {
-      const id = r.u32();
+      const id = r.varint();
       return { type, id, entries: readNumbers(r) };
     }
     case 'granted':
-      return { type, id: r.u32() };
+      return { type, id: r.varint() };
     case 'used': {
-      const last = r.u8();
-      if (last > 1) throw new LinkError('ERR_FRAME', 'a used frame that is neither the last nor not');
-      return { type, last: last === 1, entries: readNumbers(r) };
+      return { type, last: flag(r), entries: readNumbers(r) };
     }
+    case 'vote':
+      return { type, newTerm: r.u32(), account: r.u32(), asked: r.varint(), planned: flag(r) };
+    case 'voted':
+      return { type, newTerm: r.u32(), promised: r.u32(), refusal: r.text(REASON_MAX * 4) };
+    case 'withdrawn':
+      return { type, newTerm: r.u32() };
     case 'ping': {
       const times = { type, timeMs: r.f64(), timeOfDayMs: r.f64() };
       return r.left === 0 ? times : { ...times, echo: { timeMs: r.f64(), heldMs: r.f64() } };
@@ -203,6 +225,12 @@ function readPayload(r: ByteReader, type: FrameBody['type']): FrameBody {
     default:
       return { type };
   }
+}
+
+function flag(r: ByteReader): boolean {
+  const value = r.u8();
+  if (value > 1) throw new LinkError('ERR_FRAME', 'a flag that is neither 0 nor 1');
+  return value === 1;
 }
 
 function readNumbers(r: ByteReader): GrantEntry[] {

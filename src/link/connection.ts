@@ -45,9 +45,10 @@ export class Connection {
     return !this.#closed && this.#socket.writableLength < WAITING_MAX;
   }
 
-  send(frame: Frame): void {
+  /** `bytes`: a frame. */
+  send(bytes: Uint8Array): void {
     if (this.#closed) return;
-    this.#socket.write(encodeFrame(frame));
+    this.#socket.write(bytes);
     const unsent = this.#socket.writableLength;
     if (unsent <= UNSENT_MAX) return;
     this.#socket.destroy();

@@ -1,9 +1,7 @@
 import type { X509Certificate } from 'node:crypto';
-import type { Socket } from 'node:net';
-import { connect, createServer, type Server, type TLSSocket } from 'node:tls';
+import { connect, type TLSSocket } from 'node:tls';
 import type { Frame } from '../replica/index.ts';
 import { Connection } from './connection.ts';
-import { LinkError } from './errors.ts';
 import { type Identity, pinOf } from './identity.ts';
 
 export interface Endpoint {
@@ -11,44 +9,46 @@ export interface Endpoint {
   readonly port: number;
 }
 
-export interface LinkOptions {
-  readonly identity: Identity;
-  /** The only key that is talked to. */
-  readonly peerPin: string;
-  readonly listen: Endpoint;
-  readonly peer: Endpoint;
-  /** One of the two nodes dials, the other waits for it. */
+/** Another node: who it is, where it is. */
+export interface PeerOptions {
+  readonly name: string;
+  /** The only key that it may show. */
+  readonly pin: string;
+  readonly address: Endpoint;
+  /** Of two nodes one dials, the other waits for it. */
   readonly dials: boolean;
 }
 
+/** What happens on the link to the node `peer`. */
 export interface LinkEvents {
-  onConnected(): void;
-  onDisconnected(reason: string): void;
-  onFrame(frame: Frame): void;
-  onWritable(): void;
-  /** Somebody was turned away, or the other node cannot be reached; said once per change, not per try. */
+  onConnected(peer: string): void;
+  onDisconnected(peer: string, reason: string): void;
+  onFrame(peer: string, frame: Frame): void;
+  onWritable(peer: string): void;
+  /** Somebody was turned away, or a node cannot be reached; said once per change, not per try. */
   onTrouble(text: string): void;
+}
+
+interface LinkOptions {
+  readonly identity: Identity;
+  readonly listen: Endpoint;
+  readonly peer: PeerOptions;
 }
 
 const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 2_000;
-const CONNECT_TIMEOUT_MS = 5_000;
+export const CONNECT_TIMEOUT_MS = 5_000;
 const isWildcard = (host: string): boolean => host === '0.0.0.0' || host === '::';
-/** Connections that have not proven themselves yet; the oldest has to go for a new one. */
-const HANDSHAKES_MAX = 16;
 
 /**
- * The connection to the other node, kept up: mutual TLS 1.3, and on both sides the public key must be the pinned one. No certificate
+ * The connection to one other node, kept up: mutual TLS 1.3, and on both sides the public key must be the pinned one. No certificate
  * authority, no names: the pin is the identity.
  */
 export class Link {
   readonly #options: LinkOptions;
   readonly #events: LinkEvents;
-  #server: Server | undefined;
   #connection: Connection | undefined;
   #dialing: TLSSocket | undefined;
-  /** Of the listening side: connections that have not proven themselves yet, oldest first. */
-  readonly #unproven = new Set<Socket>();
   #retry: NodeJS.Timeout | undefined;
   #retryMs = RETRY_MIN_MS;
   #trouble = '';
@@ -59,12 +59,6 @@ export class Link {
     this.#events = events;
   }
 
-  /** @throws LinkError if the address cannot be listened on */
-  async open(): Promise<void> {
-    if (this.#options.dials) this.#dial();
-    else await this.#listen();
-  }
-
   get connected(): boolean {
     return this.#connection !== undefined;
   }
@@ -73,8 +67,9 @@ export class Link {
     return this.#connection?.writable === true;
   }
 
-  send(frame: Frame): void {
-    this.#connection?.send(frame);
+  /** `bytes`: a frame. */
+  send(bytes: Uint8Array): void {
+    this.#connection?.send(bytes);
   }
 
   async stream(frames: Iterable<Frame>): Promise<void> {
@@ -102,59 +97,16 @@ export class Link {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#retry);
-    this.#server?.close();
     this.#dialing?.destroy();
-    for (const socket of this.#unproven) socket.destroy();
     this.disconnect('this node stops');
   }
 
-  async #listen(): Promise<void> {
-    const { identity, listen } = this.#options;
-    const server = createServer({
-      key: identity.key,
-      cert: identity.cert,
-      minVersion: 'TLSv1.3',
-      requestCert: true,
-      // There is no authority to ask: `#admit` compares the key itself.
-      rejectUnauthorized: false,
-      handshakeTimeout: CONNECT_TIMEOUT_MS,
-    });
-    server.on('connection', (socket: Socket) => this.#greet(socket));
-    server.on('secureConnection', (socket) => this.#admit(socket));
-    server.on('tlsClientError', (error) => this.#say(`a connection attempt failed: ${error.message}`));
-    this.#server = server;
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', (cause) =>
-        reject(
-          new LinkError('ERR_CONNECTION', `cannot listen on ${listen.host} port ${listen.port}: ${cause.message}`, {
-            cause,
-          }),
-        ),
-      );
-      server.listen(listen.port, listen.host, resolve);
-    });
-    // No descriptor left for another connection: the other node tries again.
-    server.removeAllListeners('error');
-    server.on('error', (error) => this.#say(`cannot take a connection: ${error.message}`));
-  }
-
-  /** Nobody who holds connections open without a handshake keeps the other node out. */
-  #greet(socket: Socket): void {
-    if (this.#unproven.size >= HANDSHAKES_MAX) {
-      const { host } = this.#options.peer;
-      const all = [...this.#unproven];
-      const last = all.find((s) => s.remoteAddress !== host && s.remoteAddress !== `::ffff:${host}`) ?? all[0];
-      last?.destroy();
-    }
-    this.#unproven.add(socket);
-    socket.once('close', () => this.#unproven.delete(socket));
-  }
-
-  #dial(): void {
+  dial(): void {
     const { identity, peer, listen } = this.#options;
+    const { host, port } = peer.address;
     const socket = connect({
-      host: peer.host,
-      port: peer.port,
+      host,
+      port,
       ...(isWildcard(listen.host) ? {} : { localAddress: listen.host }),
       key: identity.key,
       cert: identity.cert,
@@ -168,7 +120,7 @@ export class Link {
       CONNECT_TIMEOUT_MS,
     );
     let admitted = false;
-    const failed = (error: Error): void => this.#say(`cannot reach ${peer.host} port ${peer.port}: ${error.message}`);
+    const failed = (error: Error): void => this.#say(`cannot reach ${host} port ${port}: ${error.message}`);
     socket.on('error', failed);
     socket.once('close', () => {
       clearTimeout(timer);
@@ -183,44 +135,47 @@ export class Link {
 
   #dialLater(): void {
     if (this.#closed) return;
-    this.#retry = setTimeout(() => this.#dial(), this.#retryMs);
+    this.#retry = setTimeout(() => this.dial(), this.#retryMs);
     this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS);
   }
 
   /** The handshake has shown that the other side holds the key of its certificate; it must be the pinned one. */
   #admit(socket: TLSSocket): boolean {
+    const { peer } = this.#options;
+    const pin = pinOf(socket.getPeerX509Certificate() as X509Certificate);
+    if (pin === peer.pin) {
+      this.take(socket);
+      return true;
+    }
+    this.#say(
+      `turned away ${socket.remoteAddress ?? peer.name}: it showed the key ${pin}, the pinned key is ${peer.pin}`,
+    );
+    socket.on('error', () => {});
+    socket.destroy();
+    return false;
+  }
+
+  /** A connection to the right node. The newest is the one that works: it may have lost the old one without a word. */
+  take(socket: TLSSocket): void {
+    const { name, dials } = this.#options.peer;
     if (this.#closed) {
       socket.destroy();
-      return false;
+      return;
     }
-    const certificate = socket.getPeerX509Certificate();
-    const pin = certificate === undefined ? undefined : pinOf(certificate as X509Certificate);
-    if (pin !== this.#options.peerPin) {
-      const shown = pin === undefined ? 'no certificate' : `the key ${pin}`;
-      this.#say(
-        `turned away ${socket.remoteAddress ?? 'the other side'}: it showed ${shown}, the pinned key is ${this.#options.peerPin}`,
-      );
-      socket.on('error', () => {});
-      socket.destroy();
-      return false;
-    }
-    // The newest connection is the one that works: the other node may have lost the old one without a word.
     this.#connection?.close('replaced by a newer connection');
     this.#trouble = '';
     const connection = new Connection(socket, {
-      onFrame: (frame) => this.#events.onFrame(frame),
-      onWritable: () => this.#events.onWritable(),
+      onFrame: (frame) => this.#events.onFrame(name, frame),
+      onWritable: () => this.#events.onWritable(name),
       onClose: (reason) => {
         if (this.#connection !== connection) return;
         this.#connection = undefined;
-        this.#events.onDisconnected(reason);
-        if (this.#options.dials) this.#dialLater();
+        this.#events.onDisconnected(name, reason);
+        if (dials) this.#dialLater();
       },
     });
     this.#connection = connection;
-    for (const unproven of this.#unproven) if (sameEnds(unproven, socket)) this.#unproven.delete(unproven);
-    this.#events.onConnected();
-    return true;
+    this.#events.onConnected(name);
   }
 
   #say(text: string): void {
@@ -228,9 +183,4 @@ export class Link {
     this.#trouble = text;
     this.#events.onTrouble(text);
   }
-}
-
-/** A TLS socket and the TCP socket beneath it. */
-function sameEnds(a: Socket, b: Socket): boolean {
-  return a.remotePort === b.remotePort && a.remoteAddress === b.remoteAddress;
 }

@@ -88,6 +88,15 @@ const log = z
   })
   .prefault({});
 
+/** Other nodes of a cluster: each talks to each. */
+export const PEERS_MAX = 7;
+
+const peer = z.strictObject({
+  name,
+  address: endpoint,
+  pin: z.string().regex(pinPattern, 'must be "sha256:" and 43 characters, as "xfrmsync init" prints it'),
+});
+
 /** Every key of the file, with its default. Unknown keys are errors. */
 export const schema = z.strictObject({
   node: z.strictObject({
@@ -108,11 +117,8 @@ export const schema = z.strictObject({
     /** Counters that move within this time go out together. */
     flush_ms: ms(5, 1_000),
   }),
-  peer: z.strictObject({
-    name,
-    address: endpoint,
-    pin: z.string().regex(pinPattern, 'must be "sha256:" and 43 characters, as "xfrmsync init" prints it'),
-  }),
+  /** `[peer]` for the other node of a pair, `[[peer]]` for each of several. */
+  peer: z.preprocess((value) => (Array.isArray(value) ? value : [value]), z.array(peer).min(1).max(PEERS_MAX)),
   replicate: z
     .strictObject({
       protocols: z.array(protocol).min(1).prefault(['esp', 'ah']),

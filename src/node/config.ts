@@ -46,13 +46,16 @@ function checked<T extends z.ZodType>(type: T, text: string, path: string): z.ou
     throw new ConfigError(`${path}:${error.line}:${error.column}: ${error.message.split('\n')[0]}`);
   }
   const result = type.safeParse(raw, { error: wording });
-  if (!result.success) throw new ConfigError(`${path}: ${result.error.issues.map(issueText).join('; ')}`);
+  if (!result.success) {
+    const issues = result.error.issues.map((issue) => issueText(issue, raw));
+    throw new ConfigError(`${path}: ${issues.join('; ')}`);
+  }
   return result.data;
 }
 
 export function parseConfig(text: string, path: string): Config {
   const config = checked(schema, text, path);
-  if (config.node.name === config.peer.name) throw new ConfigError(`${path}: peer.name must differ from node.name`);
+  checkNodes(config, path);
   if (config.link.timeout_ms < 2 * config.link.ping_ms)
     throw new ConfigError(
       `${path}: link.timeout_ms must be at least twice link.ping_ms, or a node that is there counts as gone`,
@@ -67,6 +70,19 @@ export function parseConfig(text: string, path: string): Config {
     link: { ...config.link, key: at(config.link.key), cert: at(config.link.cert) },
     hooks: { ...config.hooks, ...(claim ? { claim: at(claim) } : {}), ...(release ? { release: at(release) } : {}) },
   };
+}
+
+/** Each node once. */
+function checkNodes({ node, peer }: Config, path: string): void {
+  const twice = (of: readonly string[]): string | undefined => of.find((value, i) => of.indexOf(value) !== i);
+  const name = twice([node.name, ...peer.map((one) => one.name)]);
+  if (name !== undefined)
+    throw new ConfigError(
+      `${path}: two nodes are named "${name}": peer.name must differ from node.name and from each other`,
+    );
+  const pin = twice(peer.map((one) => one.pin));
+  if (pin !== undefined)
+    throw new ConfigError(`${path}: two peers have the pin ${pin}: each node has a key of its own`);
 }
 
 type Machinery = Pick<Config, 'kernel' | 'gateway' | 'log'>;
@@ -113,8 +129,10 @@ const TOML_TYPES: Readonly<Record<string, string>> = {
   object: 'a table',
 };
 
-function issueText(issue: z.core.$ZodIssue): string {
-  const where = issue.path.join('.');
+function issueText(issue: z.core.$ZodIssue, raw: unknown): string {
+  // `[peer]` is one that has no number.
+  const isOnePeer = !Array.isArray((raw as { peer?: unknown }).peer);
+  const where = issue.path.filter((_, i) => !(isOnePeer && i === 1 && issue.path[0] === 'peer')).join('.');
   if (issue.code === 'unrecognized_keys') {
     return issue.keys
       .map((key) => `${where === '' ? '' : `${where}.`}${key} is not a key that xfrmsync knows`)

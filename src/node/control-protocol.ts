@@ -8,7 +8,7 @@ export const controlRequest = z.discriminatedUnion('command', [
   z.strictObject({ command: z.literal('status'), sas: z.boolean().default(false) }),
   z.strictObject({ command: z.literal('promote'), force: z.boolean().default(false) }),
   z.strictObject({ command: z.literal('dryRun'), force: z.boolean().default(false) }),
-  z.strictObject({ command: z.literal('switchover') }),
+  z.strictObject({ command: z.literal('switchover'), to: z.string().max(63).optional() }),
   z.strictObject({ command: z.literal('demote'), force: z.boolean().default(false) }),
   z.strictObject({ command: z.literal('resync') }),
   z.strictObject({ command: z.literal('dismiss') }),

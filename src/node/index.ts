@@ -7,8 +7,8 @@ export type { Status } from './status.ts';
 
 // What only a node needs, or the making of keys, is loaded when it is called: the commands that talk to a daemon do without.
 
-type InitPair = typeof import('./init.ts').initPair;
-export const initPair: InitPair = async (options) => (await import('./init.ts')).initPair(options);
+type InitPair = typeof import('./init.ts').initCluster;
+export const initCluster: InitPair = async (options) => (await import('./init.ts')).initCluster(options);
 
 type StartNode = typeof import('./node.ts').startNode;
 export const startNode: StartNode = async (...of) => (await import('./node.ts')).startNode(...of);

@@ -2,11 +2,12 @@ import { access, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeIdentity } from '../link/index.ts';
 import { ConfigError } from './config.ts';
+import { PEERS_MAX } from './config-schema.ts';
 
 export interface InitOptions {
   readonly directory: string;
   readonly cluster: string;
-  /** Two nodes, the first one active at first. */
+  /** Two nodes or more, the first one active at first. */
   readonly nodes: readonly InitNode[];
   /** TCP port of the link, where a node has none of its own. */
   readonly port: number;
@@ -18,12 +19,12 @@ interface InitNode {
   readonly port?: number;
 }
 
-/** Writes configuration, key and certificate of the two nodes of a pair; never over files that are there. @throws ConfigError */
-export async function initPair({ directory, cluster, nodes, port }: InitOptions): Promise<string[]> {
-  const [first, second] = nodes;
-  if (first === undefined || second === undefined || nodes.length !== 2)
-    throw new ConfigError('a pair has two nodes: give --node twice');
-  if (first.name === second.name) throw new ConfigError(`both nodes are called ${first.name}`);
+/** Writes configuration, key and certificate of each node of a cluster; never over files that are there. @throws ConfigError */
+export async function initCluster({ directory, cluster, nodes, port }: InitOptions): Promise<string[]> {
+  if (nodes.length < 2 || nodes.length > PEERS_MAX + 1)
+    throw new ConfigError(`a cluster has two nodes, and at most ${PEERS_MAX + 1}: give --node so often`);
+  const double = nodes.find(({ name }, i) => nodes.findIndex((other) => other.name === name) !== i);
+  if (double !== undefined) throw new ConfigError(`two nodes are called ${double.name}`);
   const folders = nodes.map((node) => join(directory, node.name));
   for (const folder of folders) {
     const taken = await access(join(folder, 'xfrmsync.toml')).then(
@@ -36,10 +37,9 @@ export async function initPair({ directory, cluster, nodes, port }: InitOptions)
   const identities = await Promise.all(nodes.map((node) => makeIdentity(node.name)));
   const files: string[] = [];
   for (const [i, node] of nodes.entries()) {
-    const peer = nodes[1 - i] as (typeof nodes)[number];
+    const others = nodes.flatMap((peer, at) => (at === i ? [] : [{ peer, pin: identities[at]?.pin ?? '' }]));
     const folder = folders[i] as string;
     const identity = identities[i] as (typeof identities)[number];
-    const peerPin = (identities[1 - i] as (typeof identities)[number]).pin;
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const put = async (name: string, text: string, mode: number): Promise<void> => {
       const path = join(folder, name);
@@ -48,7 +48,7 @@ export async function initPair({ directory, cluster, nodes, port }: InitOptions)
     };
     await put('key.pem', identity.key, 0o600);
     await put('cert.pem', identity.cert, 0o644);
-    await put('xfrmsync.toml', configText({ cluster, node, peer, peerPin, port, active: i === 0 }), 0o600);
+    await put('xfrmsync.toml', configText({ cluster, node, others, port, active: i === 0 }), 0o600);
   }
   return files;
 }
@@ -56,11 +56,17 @@ export async function initPair({ directory, cluster, nodes, port }: InitOptions)
 const endpoint = ({ address, port }: InitNode, fallback: number): string =>
   `${address.includes(':') ? `[${address}]` : address}:${port ?? fallback}`;
 
+const peerText = (peer: InitNode, pin: string, port: number, peers: number): string =>
+  `${peers === 1 ? '[peer]' : '[[peer]]'}
+name = "${peer.name}"
+address = "${endpoint(peer, port)}"
+pin = "${pin}"
+`;
+
 function configText(of: {
   cluster: string;
   node: InitNode;
-  peer: InitNode;
-  peerPin: string;
+  others: readonly { readonly peer: InitNode; readonly pin: string }[];
   port: number;
   active: boolean;
 }): string {
@@ -79,11 +85,7 @@ listen = "${endpoint(of.node, of.port)}"
 key = "key.pem"
 cert = "cert.pem"
 
-[peer]
-name = "${of.peer.name}"
-address = "${endpoint(of.peer, of.port)}"
-pin = "${of.peerPin}"
-
+${of.others.map(({ peer, pin }) => peerText(peer, pin, of.port, of.others.length)).join('\n')}
 [replicate]
 policies = true
 # "immediate": the standby's kernel has the SAs, unable to send. "takeover": it gets them when it takes over.

@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import { XfrmClient } from '../client/index.ts';
 import type { Gateway } from '../gateway/index.ts';
 import type { Batch, Kernel, KernelSocket } from '../kernel/index.ts';
-import { Link, readIdentity } from '../link/index.ts';
+import { Links, readIdentity } from '../link/index.ts';
 import { DecodeError, forEachMessage, hostLittleEndian } from '../netlink/index.ts';
 import {
   type CountersRead,
@@ -75,21 +75,23 @@ class Node implements RunningNode {
   readonly #settleStopped: { resolve: () => void; reject: (error: Error) => void };
   #client!: XfrmClient;
   #events!: KernelSocket;
-  #link!: Link;
+  #links!: Links;
   #control: PrivateSocket | undefined;
   #store!: ReturnType<typeof roleStore>;
-  #downReason = '';
+  /** Of each peer: why the link to it was down last, and when it was heard of. */
+  readonly #downReasons = new Map<string, string>();
+  readonly #heardMs = new Map<string, number>();
   #hooks: Promise<void> = Promise.resolve();
   #started = false;
-  /** The other node's frames are not read until the effects of earlier ones are carried out. */
+  /** Frames of others are not read until the effects of earlier ones are carried out. */
   #paused = false;
   #operator: Answer | undefined;
   #operatorTimer: NodeJS.Timeout | undefined;
   #flushTimer: NodeJS.Timeout | undefined;
   #pingTimer: NodeJS.Timeout | undefined;
   #pumping = false;
-  #streams: Promise<void> = Promise.resolve();
-  #heardMs = 0;
+  /** Accounts that are being sent, one after the other to each node. */
+  readonly #streams = new Map<string, Promise<void>>();
   #thresholdsRead = 0;
   #stopping = false;
 
@@ -118,28 +120,32 @@ class Node implements RunningNode {
     this.#events = await this.#kernel.open({ groups: GROUPS, receiveBufferBytes: kernel.receive_buffer_bytes });
     this.#events.onOverrun(() => this.#input(() => this.#replica.onOverrun()));
     this.#events.onError((error) => this.#fail(error));
-    this.#link = new Link(
-      { identity, peerPin: peer.pin, listen: link.listen, peer: peer.address, dials: node.name > peer.name },
+    const peers = peer.map((one) => ({ ...one, dials: node.name > one.name }));
+    this.#links = new Links(
+      { identity, listen: link.listen, peers },
       {
-        onConnected: () => {
-          this.#heardMs = performance.now();
-          this.#input(() => this.#replica.onConnected());
+        onConnected: (name) => {
+          this.#heardMs.set(name, performance.now());
+          this.#input(() => this.#replica.onConnected(name));
         },
-        onDisconnected: (reason) => {
+        onDisconnected: (name, reason) => {
           // Said once, however often the same happens again before the two nodes have agreed on anything.
-          if (this.#replica.state.peer !== undefined || reason !== this.#downReason)
-            this.#log.warn({ reason }, `the link to ${peer.name} is down`);
-          this.#downReason = reason;
-          this.#input(() => this.#replica.onDisconnected());
+          if (this.#hasAgreed(name) || reason !== this.#downReasons.get(name))
+            this.#log.warn({ reason }, `the link to ${name} is down`);
+          this.#downReasons.set(name, reason);
+          this.#input(() => this.#replica.onDisconnected(name));
         },
-        onFrame: (frame) => {
-          this.#heardMs = performance.now();
-          this.#input(() => this.#replica.onFrame(frame, this.#heardMs));
-          if (this.#replica.state.peer !== undefined) this.#link.settled();
-          this.#paused = this.#replica.state.effects.length > EFFECTS_MAX;
-          if (this.#paused) this.#link.pause();
+        onFrame: (name, frame) => {
+          const nowMs = performance.now();
+          this.#heardMs.set(name, nowMs);
+          this.#input(() => this.#replica.onFrame(name, frame, nowMs));
+          if (this.#hasAgreed(name)) this.#links.to(name).settled();
+          if (this.#replica.state.effects.length > EFFECTS_MAX) this.#pause();
         },
-        onWritable: () => this.#scheduleFlush(),
+        onWritable: (name) => {
+          this.#input(() => this.#replica.onWritable(name));
+          this.#scheduleFlush();
+        },
         onTrouble: (text) => this.#log.warn(text),
       },
     );
@@ -149,13 +155,17 @@ class Node implements RunningNode {
     const first = { term: node.initial_role === 'active' ? firstTerm : 0, role: node.initial_role };
     // After a boot the kernel is empty: what was active must not go on as if it were.
     const start =
-      saved === undefined ? first : saved.bootId === bootId ? saved : { term: saved.term, role: 'standby' as const };
-    if (saved === undefined || saved.role !== start.role) await this.#store.save(start);
-    this.#replica.start(start, await this.#store.loadLimits());
+      saved === undefined
+        ? first
+        : saved.bootId === bootId
+          ? saved
+          : { term: saved.term, promised: saved.promised ?? 0, role: 'standby' as const };
+    await this.#store.save(start);
+    this.#replica.start(start, await this.#store.loadLimits(), saved?.life ?? 1);
     await this.#pump();
     this.#started = true;
     this.#events.receive((batch) => this.#onEvents(batch));
-    await this.#link.open();
+    await this.#links.open();
     this.#pingTimer = setInterval(() => this.#tick(), link.ping_ms);
   }
 
@@ -177,7 +187,7 @@ class Node implements RunningNode {
     this.#replica.take();
     this.#replica.resign();
     const effects = this.#replica.take();
-    for (const effect of effects) if (effect.type === 'send') this.#link?.send(effect.frame);
+    for (const effect of effects) if (effect.type === 'send') this.#links?.send(effect.to, effect.frame);
     const requests = effects.flatMap((effect) =>
       effect.type === 'write' ? effect.writes.map(({ request }) => request) : [],
     );
@@ -192,7 +202,7 @@ class Node implements RunningNode {
     clearTimeout(this.#flushTimer);
     clearTimeout(this.#operatorTimer);
     this.#operator?.reject(new Error('the daemon stops'));
-    this.#link?.close();
+    this.#links?.close();
     this.#control?.close();
     this.#events?.close();
     this.#client?.close();
@@ -259,11 +269,14 @@ class Node implements RunningNode {
     const nowMs = performance.now();
     this.#replica.setTimeOfDay(Date.now() - nowMs);
     const { timeout_ms } = this.#config.link;
-    if (this.#link.connected && !this.#paused && nowMs - this.#heardMs > timeout_ms)
-      this.#link.disconnect(`nothing came for ${timeout_ms} ms`);
-    // While a long work is under way (a reading of many SAs), effects wait; the other node must hear something all the same.
-    if (this.#pumping) this.#link.send(this.#replica.ping(nowMs));
-    else this.#input(() => this.#replica.tick(nowMs));
+    for (const [name, link] of this.#links) {
+      if (!link.connected) continue;
+      if (!this.#paused && nowMs - (this.#heardMs.get(name) ?? 0) > timeout_ms)
+        link.disconnect(`nothing came for ${timeout_ms} ms`);
+      // While a long work is under way (a reading of many SAs), effects wait; the other node must hear something all the same.
+      if (this.#pumping) this.#links.send([name], this.#replica.ping(name, nowMs));
+    }
+    if (!this.#pumping) this.#input(() => this.#replica.tick(nowMs));
   }
 
   #scheduleFlush(): void {
@@ -273,10 +286,21 @@ class Node implements RunningNode {
     this.#flushTimer = setTimeout(() => {
       this.#flushTimer = undefined;
       if (this.#pumping) return; // its end sets the timer anew
-      // A link that does not keep up gets the latest value later, not every value.
-      if (this.#replica.state.role === 'active' && this.#link.connected && !this.#link.writable) return;
-      this.#input(() => this.#replica.flush());
+      this.#input(() => this.#replica.flush(this.#takes));
     }, ms);
+  }
+
+  /** A link that does not keep up gets the latest value later, not every value. */
+  readonly #takes = (peer: string): boolean => this.#links.to(peer).writable;
+
+  #hasAgreed(peer: string): boolean {
+    return this.#replica.state.peers.get(peer)?.hello !== undefined;
+  }
+
+  #pause(): void {
+    if (this.#paused) return;
+    this.#paused = true;
+    for (const [, link] of this.#links) link.pause();
   }
 
   readonly #onControl: ControlHandler = async (request) => {
@@ -288,7 +312,6 @@ class Node implements RunningNode {
         this.#events.drain();
         const about = {
           kernel: this.#kernel.name,
-          peerName: this.#config.peer.name,
           nowMs,
           sas: request.sas,
           gateway: this.#gateway?.counts,
@@ -316,7 +339,7 @@ class Node implements RunningNode {
           this.#input(() => {
             if (command === 'promote') this.#replica.promote(nowMs, { force });
             else if (command === 'demote') this.#replica.demote({ force });
-            else if (command === 'switchover') this.#replica.switchover(nowMs);
+            else if (command === 'switchover') this.#replica.switchover(nowMs, request.to);
             else this.#replica.dismiss();
           });
         });
@@ -353,8 +376,11 @@ class Node implements RunningNode {
     }
     if (this.#paused) {
       this.#paused = false;
-      this.#heardMs = performance.now();
-      this.#link.resume();
+      const nowMs = performance.now();
+      for (const [name, link] of this.#links) {
+        this.#heardMs.set(name, nowMs);
+        link.resume();
+      }
     }
     this.#scheduleFlush();
   }
@@ -362,19 +388,21 @@ class Node implements RunningNode {
   #perform(effect: Effect): Promise<void> | undefined {
     switch (effect.type) {
       case 'send':
-        this.#link?.send(effect.frame);
+        this.#links?.send(effect.to, effect.frame);
         return;
       case 'stream': {
-        const { frames } = effect;
-        this.#streams = this.#streams
-          .then(() => this.#link.stream(frames))
+        const { to, frames } = effect;
+        const before = this.#streams.get(to) ?? Promise.resolve();
+        const stream = before
+          .then(() => this.#links.to(to).stream(frames))
           .catch((error) => this.#fail(error as Error));
+        this.#streams.set(to, stream);
         return;
       }
       case 'pong': {
         this.#events.drain();
         // A standby that does not take what waits for it gets no more.
-        if (this.#link.writable) this.#replica.answerPing(effect.timeMs);
+        if (this.#takes(effect.to)) this.#replica.answerPing(effect.to, effect.timeMs, this.#takes);
         return;
       }
       case 'write':
@@ -414,14 +442,14 @@ class Node implements RunningNode {
         this.#answer(({ resolve }) => resolve({ role: 'standby', term: this.#replica.state.term }));
         return;
       case 'dismissed':
-        this.#answer(({ resolve }) => resolve({ role: 'active', bound: false }));
+        this.#answer(({ resolve }) => resolve({ role: 'active', bound: this.#replica.state.bound.length > 0 }));
         return;
       case 'refused':
         this.#log.warn(effect.reason);
         this.#answer(({ reject }) => reject(new Error(effect.reason)));
         return;
       case 'disconnect':
-        this.#link.disconnect(effect.reason);
+        this.#links.to(effect.from).disconnect(effect.reason);
         return;
       case 'log':
         this.#log[effect.level](effect.fields ?? {}, effect.text);
@@ -489,11 +517,13 @@ function rounded(report: TakeoverReport): object {
 
 function replicaSettings(config: Config, version: string): ReplicaSettings {
   const { node, link, peer, replicate, takeover } = config;
-  const linkAddresses = [link.listen.host, peer.address.host].flatMap((host) => parseAddress(host) ?? []);
+  const linkAddresses = [link.listen.host, ...peer.map(({ address }) => address.host)].flatMap(
+    (host) => parseAddress(host) ?? [],
+  );
   return {
     cluster: node.cluster,
     node: node.name,
-    peers: [peer.name],
+    peers: peer.map(({ name }) => name),
     version,
     littleEndian: hostLittleEndian,
     selection: { ...replicate, ifIds: replicate.if_ids, linkAddresses },

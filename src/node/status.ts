@@ -2,7 +2,9 @@ import type { GatewayCounts } from '../gateway/index.ts';
 import {
   type Exposure,
   exposureOf,
+  type Peer,
   packetsPerSecond,
+  type Role,
   type SaRecord,
   type State,
   type TotalExposure,
@@ -22,15 +24,12 @@ export interface Status {
   readonly complete: boolean;
   /** Active: outbound numbers are used only as far as a standby knows; see docs/safety.md, grants. */
   readonly bound: boolean;
-  readonly peer: { readonly name: string; readonly connected: boolean; readonly role?: string; readonly term?: number };
+  readonly peers: readonly PeerStatus[];
   readonly sas: number;
   readonly installed: number;
   readonly policies: number;
   /** Standby: for how long nothing is known of the active. What a takeover now would have to assume it sent meanwhile. */
   readonly unseenMs: number | null;
-  /** The other node's time of day less this node's, and how far off that can be; null: not measured yet. */
-  readonly clockOffsetMs: number | null;
-  readonly clockUncertaintyMs: number | null;
   /** Progress that no standby has seen (docs/safety.md, exposure); null: no standby has a whole account. */
   readonly exposure: ExposureStatus | null;
   /** SAs that are known to be silent. */
@@ -39,6 +38,20 @@ export interface Status {
   /** What became of the packets of the user-space gateway, by verdict; absent where the kernel forwards. */
   readonly gateway?: GatewayCounts;
   readonly list?: readonly SaStatus[];
+}
+
+interface PeerStatus {
+  readonly name: string;
+  readonly connected: boolean;
+  readonly role?: string;
+  readonly term?: number;
+  /** Active: it may take over, so that outbound numbers are used only as far as it, or enough others, know. */
+  readonly bound: boolean;
+  /** Active: how old what this standby surely has of the account is; null: it has no whole account. */
+  readonly behindMs: number | null;
+  /** Its time of day less this node's, and how far off that can be; null: not measured yet. */
+  readonly clockOffsetMs: number | null;
+  readonly clockUncertaintyMs: number | null;
 }
 
 interface ExposureStatus {
@@ -78,13 +91,12 @@ export function statusOf(
   state: State,
   about: {
     readonly kernel: string;
-    readonly peerName: string;
     readonly nowMs: number;
     readonly sas: boolean;
     readonly gateway?: GatewayCounts | undefined;
   },
 ): Status {
-  const { settings, role, term, phase, complete, peer, provenMs, clock, counts } = state;
+  const { settings, role, term, phase, complete, provenMs, counts } = state;
   const records = [...state.sas];
   const exposure = exposureOf(state, about.nowMs);
   const listed = (record: SaRecord): SaStatus => {
@@ -116,23 +128,30 @@ export function statusOf(
     term,
     phase,
     complete: role === 'active' || complete,
-    bound: state.bound,
-    peer: {
-      name: about.peerName,
-      connected: peer !== undefined,
-      ...(peer ? { role: peer.role, term: peer.term } : {}),
-    },
+    bound: state.bound.length > 0,
+    peers: [...state.peers.values()].map((peer) => peerStatus(peer, role, about.nowMs)),
     sas: records.length,
     installed: records.filter((r) => r.installed).length,
     policies: state.policies.size,
     unseenMs: role === 'standby' && provenMs !== undefined ? Math.round(about.nowMs - provenMs) : null,
-    clockOffsetMs: clock.offset === undefined ? null : tenth(clock.offset.ms),
-    clockUncertaintyMs: clock.offset === undefined ? null : tenth(clock.offset.uncertaintyMs),
     exposure: exposure === undefined ? null : exposureStatus(exposure),
     quiet: records.filter((r) => r.quiet).length,
     counts,
     ...(about.gateway === undefined ? {} : { gateway: about.gateway }),
     ...(about.sas ? { list: records.map(listed) } : {}),
+  };
+}
+
+function peerStatus({ name, hello, bound, rounds, clock }: Peer, role: Role, nowMs: number): PeerStatus {
+  const { offset } = clock;
+  return {
+    name,
+    connected: hello !== undefined,
+    ...(hello ? { role: hello.role, term: hello.term } : {}),
+    bound,
+    behindMs: role === 'active' && rounds.provenMs !== undefined ? Math.round(nowMs - rounds.provenMs) : null,
+    clockOffsetMs: offset === undefined ? null : tenth(offset.ms),
+    clockUncertaintyMs: offset === undefined ? null : tenth(offset.uncertaintyMs),
   };
 }
 

@@ -3,9 +3,10 @@ import { AeFlag, type AeventCursor, SaExtraFlag, type XfrmMessage } from '../xfr
 import { coming, foundSilent, onThresholds } from './adapt.ts';
 import { announce, saFrame } from './announce.ts';
 import type { Reading } from './effects.ts';
-import type { Frame } from './frames.ts';
+import type { CountersEntry, Frame } from './frames.ts';
 import { bind, grantFirst, noteNumber, restoreCeiling, takeOverCeiling, withoutCeiling } from './grants.ts';
 import { policyKey, sameLimits, sameSa } from './install.ts';
+import type { Peer } from './peer.ts';
 import { noteMove, noteTimer, noteTimerRead, timedBy, watch } from './quiet.ts';
 import { newRate, noteRate } from './rate.ts';
 import {
@@ -25,7 +26,7 @@ import { type State, write } from './state.ts';
 import { readCounters } from './sweep.ts';
 import { forgetProof, noteSent } from './told.ts';
 
-/** The active's account of its own kernel: kept by events, told to the standby. */
+/** The active's account of its own kernel: kept by events, told to the standbys. */
 
 /** Makes the account equal to what was read. */
 export function adopt(s: State, reading: Reading, nowMs: number): void {
@@ -149,7 +150,7 @@ export function putPolicy(s: State, message: Policy): string | undefined {
   const key = policyKey(policy);
   const known = s.policies.get(key);
   s.policies.set(key, policy);
-  if ((known === undefined || !samePolicy(known, policy)) && s.streaming) s.send({ type: 'policy', policy });
+  if (known === undefined || !samePolicy(known, policy)) s.tell({ type: 'policy', policy });
   return key;
 }
 
@@ -165,13 +166,14 @@ export function onPolicyGone(s: State, { attributes }: XfrmMessage<'DELPOLICY'>)
 export function drop(s: State, record: SaRecord): void {
   s.sas.remove(record);
   for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard]) set.delete(record);
-  if (s.streaming) s.send({ type: 'saDelete', handle: record.handle });
+  for (const peer of s.standbys) peer.behind.delete(record);
+  s.tell({ type: 'saDelete', handle: record.handle });
 }
 
 function dropPolicy(s: State, key: string): void {
   const policy = s.policies.get(key);
   s.policies.delete(key);
-  if (policy && s.streaming) s.send({ type: 'policyDelete', policy });
+  if (policy) s.tell({ type: 'policyDelete', policy });
 }
 
 export function onReadThresholds(s: State, handle: number, thresholds: Thresholds): void {
@@ -192,24 +194,25 @@ export function onReadThresholds(s: State, handle: number, thresholds: Threshold
   if (before.packets !== now.packets || before.timerMs !== now.timerMs) announce(s, record);
 }
 
-export function streamSnapshot(s: State): void {
+export function streamSnapshot(s: State, peer: Peer): void {
   // Before the standby knows anything that it could take over with.
-  bind(s);
-  forgetProof(s.rounds);
-  s.streaming = true;
-  s.sending = true;
+  bind(s, peer);
+  forgetProof(peer.rounds);
+  peer.behind.clear();
+  peer.streaming = true;
+  peer.sending = true;
   // At once, so that no change is told by handles of which the standby does not know that they are new.
-  s.send({ type: 'snapshotBegin', sas: s.sas.size, policies: s.policies.size });
-  s.emit({ type: 'stream', frames: snapshot(s, ++s.snapshots) });
+  s.send(peer, { type: 'snapshotBegin', sas: s.sas.size, policies: s.policies.size, asked: s.nextAsk - 1 });
+  s.emit({ type: 'stream', to: peer.name, frames: snapshot(s, peer, ++peer.snapshots) });
 }
 
 /** Ends early, without the end frame, when the standby is gone or a newer snapshot has begun. */
-function* snapshot(s: State, number: number): Generator<Frame> {
+function* snapshot(s: State, peer: Peer, number: number): Generator<Frame> {
   const { term } = s;
-  const goesOn = (): boolean => s.streaming && s.snapshots === number;
+  const goesOn = (): boolean => peer.streaming && peer.snapshots === number;
   for (const record of s.sas) {
     if (!goesOn()) return;
-    yield { ...saFrame(s, record), term };
+    yield { ...saFrame(s, record, [peer]), term };
   }
   for (const policy of s.policies.values()) {
     if (!goesOn()) return;
@@ -217,23 +220,48 @@ function* snapshot(s: State, number: number): Generator<Frame> {
   }
   if (!goesOn()) return;
   yield { type: 'snapshotEnd', term };
-  if (goesOn()) s.sending = false;
+  if (goesOn()) peer.sending = false;
 }
 
 /** Counter updates in one frame: a few dozen kilobytes, so that a frame never holds up what is more urgent. */
 const ENTRIES_MAX = 1024;
 
-/** Sends the counters that moved: of each SA the latest, however often it moved. */
-export function sendCounters(s: State): void {
+/**
+ * Sends the counters that moved: of each SA the latest, however often it moved. A standby that does not take them now gets the latest ones
+ * when it does, and holds up nobody.
+ */
+export function sendCounters(s: State, takes: (peer: string) => boolean = () => true): void {
   const moved = s.dirty.filter((record) => s.sas.has(record));
-  for (let i = 0; i < moved.length; i += ENTRIES_MAX) {
-    const entries = moved.slice(i, i + ENTRIES_MAX).map((record) => {
+  const inStep: Peer[] = [];
+  for (const peer of s.standbys) {
+    const isSlow = !takes(peer.name);
+    if (!isSlow && peer.behind.size === 0) {
+      inStep.push(peer);
+      continue;
+    }
+    for (const record of moved) peer.behind.add(record);
+    if (!isSlow) catchUp(s, peer);
+  }
+  sendEntries(s, inStep, moved);
+}
+
+/** What a standby could not take before. */
+export function catchUp(s: State, peer: Peer): void {
+  const records = [...peer.behind];
+  peer.behind.clear();
+  sendEntries(s, [peer], records);
+}
+
+function sendEntries(s: State, peers: readonly Peer[], records: readonly SaRecord[]): void {
+  if (peers.length === 0) return;
+  for (let i = 0; i < records.length; i += ENTRIES_MAX) {
+    const entries = records.slice(i, i + ENTRIES_MAX).map((record): CountersEntry => {
       const { handle, counters, quiet } = record;
-      noteSent(s.rounds, record.told, progressOf(record));
-      return quiet ? ({ handle, counters, quiet } as const) : { handle, counters };
+      for (const peer of peers) noteSent(peer, record, progressOf(record));
+      return quiet ? { handle, counters, quiet } : { handle, counters };
     });
     s.counts.updatesSent += entries.length;
-    s.send({ type: 'counters', entries });
+    s.send(peers, { type: 'counters', entries });
   }
 }
 

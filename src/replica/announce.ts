@@ -1,17 +1,19 @@
 import type { FrameBody } from './frames.ts';
+import type { Peer } from './peer.ts';
 import { timedBy } from './quiet.ts';
 import { progressOf, type SaRecord, withCounters } from './sa.ts';
 import type { State } from './state.ts';
 import { noteSent } from './told.ts';
 
-/** The standby hears of an SA, or of what has changed of it. */
+/** The standbys hear of an SA, or of what has changed of it. */
 export function announce(s: State, record: SaRecord): void {
-  if (s.streaming) s.send(saFrame(s, record));
+  const { standbys } = s;
+  if (standbys.length > 0) s.tell(saFrame(s, record, standbys));
 }
 
-export function saFrame(s: State, record: SaRecord): FrameBody & { readonly type: 'sa' } {
+export function saFrame(s: State, record: SaRecord, to: readonly Peer[]): FrameBody & { readonly type: 'sa' } {
   const { handle, granted } = record;
-  noteSent(s.rounds, record.told, progressOf(record));
+  for (const peer of to) noteSent(peer, record, progressOf(record));
   // The frame does not say whether it is quiet.
   if (record.quiet) s.touch(record);
   return { type: 'sa', handle, thresholds: timedBy(record), granted, sa: withCounters(record) };

@@ -1,5 +1,6 @@
 import type { FrameBody } from './frames.ts';
 import { setCounters, updateSa } from './install.ts';
+import type { Peer } from './peer.ts';
 import { parked } from './plan.ts';
 import type { Counters, SaRecord } from './sa.ts';
 import { type State, write } from './state.ts';
@@ -9,15 +10,13 @@ import { type State, write } from './state.ts';
  * came. Times of day are needed for one thing: when SAs were added and first used, which their limits in seconds count from.
  */
 
-/** The other node's time of day less this node's, and how far off that can be. */
+/** Another node's time of day less this node's, and how far off that can be. */
 export interface Offset {
   readonly ms: number;
   readonly uncertaintyMs: number;
 }
 
-export interface Clock {
-  /** The time of day when this node's own clock was at 0; undefined: nobody has said. */
-  epochMs: number | undefined;
+export interface PeerClock {
   /** The other node's last ping: the time that it bore, and when it came. */
   heard: { readonly timeMs: number; readonly atMs: number } | undefined;
   samples: readonly Offset[];
@@ -28,8 +27,7 @@ export interface Clock {
   shiftS: number;
 }
 
-export const newClock = (): Clock => ({
-  epochMs: undefined,
+export const newPeerClock = (): PeerClock => ({
   heard: undefined,
   samples: [],
   offset: undefined,
@@ -48,35 +46,38 @@ const ALARM_OVER_MS = 800;
 /** The kernel counts whole seconds. A shift is changed when it is off by more than this for certain, not to and fro at half a second. */
 const SHIFT_OFF_MS = 750;
 
-export function pingOf({ clock }: State, nowMs: number): FrameBody & { readonly type: 'ping' } {
-  const { epochMs, heard } = clock;
+export function pingOf(
+  { epochMs }: State,
+  { clock: { heard } }: Peer,
+  nowMs: number,
+): FrameBody & { readonly type: 'ping' } {
   const timeOfDayMs = epochMs === undefined ? 0 : epochMs + nowMs;
   if (heard === undefined) return { type: 'ping', timeMs: nowMs, timeOfDayMs };
   return { type: 'ping', timeMs: nowMs, timeOfDayMs, echo: { timeMs: heard.timeMs, heldMs: nowMs - heard.atMs } };
 }
 
 /** The link is new, or gone: what was under way says nothing any more. */
-export function forgetPings({ clock }: State): void {
+export function forgetPings({ clock }: Peer): void {
   clock.heard = undefined;
   clock.samples = [];
 }
 
-export function onPingTimes(s: State, ping: FrameBody & { readonly type: 'ping' }, nowMs: number): void {
-  const { clock } = s;
+export function onPingTimes(s: State, peer: Peer, ping: FrameBody & { readonly type: 'ping' }, nowMs: number): void {
+  const { clock } = peer;
   const { timeMs, timeOfDayMs, echo } = ping;
   clock.heard = { timeMs, atMs: nowMs };
-  if (echo === undefined || clock.epochMs === undefined || timeOfDayMs === 0) return;
+  if (echo === undefined || s.epochMs === undefined || timeOfDayMs === 0) return;
   // The other node said its time of day at some moment of the round trip.
   const roundTripMs = nowMs - echo.timeMs - echo.heldMs;
   if (roundTripMs < 0) return;
-  note(s, {
-    ms: timeOfDayMs + roundTripMs / 2 - (clock.epochMs + nowMs),
+  note(s, peer, {
+    ms: timeOfDayMs + roundTripMs / 2 - (s.epochMs + nowMs),
     uncertaintyMs: roundTripMs / 2 + RESOLUTION_MS,
   });
 }
 
-function note(s: State, sample: Offset): void {
-  const { clock } = s;
+function note(s: State, peer: Peer, sample: Offset): void {
+  const { clock } = peer;
   const agree = (other: Offset): boolean =>
     Math.abs(other.ms - sample.ms) <= other.uncertaintyMs + sample.uncertaintyMs + DRIFT_MS;
   clock.samples = clock.samples.every(agree) ? [...clock.samples, sample].slice(-SAMPLES_MAX) : [sample];
@@ -87,24 +88,24 @@ function note(s: State, sample: Offset): void {
     clock.alarmed = true;
     s.log(
       'warn',
-      `the clocks of the nodes are ${(apartMs / 1000).toFixed(1)} s apart: set them right. Limits of SAs in seconds are carried over with that taken off`,
+      `the clocks of ${peer.name} and this node are ${(apartMs / 1000).toFixed(1)} s apart: set them right. Limits of SAs in seconds are carried over with that taken off`,
       { clockOffsetMs: Math.round(offset.ms), uncertaintyMs: Math.round(offset.uncertaintyMs) },
     );
   } else if (clock.alarmed && apartMs + offset.uncertaintyMs < ALARM_OVER_MS) {
     clock.alarmed = false;
-    s.log('info', 'the clocks of the nodes agree again', { clockOffsetMs: Math.round(offset.ms) });
+    s.log('info', `the clocks of ${peer.name} and this node agree again`, { clockOffsetMs: Math.round(offset.ms) });
   }
   // Positions of a takeover are being written: the next ping will do.
   const settled = s.phase === 'steady' || s.phase === 'awaitingHandover';
   if (settled && Math.abs(offset.ms - clock.shiftS * 1000) > SHIFT_OFF_MS + offset.uncertaintyMs)
-    shiftTo(s, Math.round(offset.ms / 1000));
+    shiftTo(s, peer, Math.round(offset.ms / 1000));
 }
 
 /** What is known of the other node's SAs gets the new shift as well, in this node's kernel too. */
-function shiftTo(s: State, shiftS: number): void {
-  const byS = shiftS - s.clock.shiftS;
-  s.clock.shiftS = shiftS;
-  const told = [...s.sas].filter((record) => record.timesTold);
+function shiftTo(s: State, peer: Peer, shiftS: number): void {
+  const byS = shiftS - peer.clock.shiftS;
+  peer.clock.shiftS = shiftS;
+  const told = [...s.sas].filter((record) => record.timesBy === peer);
   for (const { counters } of told) Object.assign(counters, shifted(counters, byS));
   if (s.role !== 'standby') return;
   s.write(
@@ -119,7 +120,7 @@ function shiftTo(s: State, shiftS: number): void {
 }
 
 /** Counters of the other node, with the times by this node's time of day. */
-export const ownTimes = ({ clock }: State, counters: Readonly<Counters>): Counters => ({
+export const ownTimes = ({ clock }: Peer, counters: Readonly<Counters>): Counters => ({
   ...counters,
   ...shifted(counters, clock.shiftS),
 });

@@ -1,16 +1,17 @@
 import type { ReplicaSettings, State } from './state.ts';
+import { isMajorityPresent, needsVotes } from './votes.ts';
 
 /** What a promotion would be now. `promote`, `switchover` and the dry run ask the same question here. */
 export type Course =
   | { readonly kind: 'none' | 'switchover' | 'takeover' }
   | {
       readonly kind: 'refused';
-      readonly code: 'busy' | 'incomplete' | 'resigned' | 'updating';
+      readonly code: 'busy' | 'incomplete' | 'resigned' | 'updating' | 'promised' | 'minority';
       readonly reason: string;
     };
 
 export function courseOf(s: State, force: boolean): Course {
-  const refused = (code: 'busy' | 'incomplete' | 'resigned' | 'updating', reason: string): Course => ({
+  const refused = (code: (Course & { readonly kind: 'refused' })['code'], reason: string): Course => ({
     kind: 'refused',
     code,
     reason,
@@ -24,14 +25,25 @@ export function courseOf(s: State, force: boolean): Course {
       'incomplete',
       'this standby is not complete: it would take over only a part of the SAs; use --force if that is better than none',
     );
-  if (s.peer?.role === 'active' && s.staleSas !== undefined)
+  const isThere = s.reigning !== undefined;
+  if (isThere && s.staleSas !== undefined)
     return refused('updating', 'this standby is being brought up to date; try again in a moment');
-  return { kind: s.peer?.role === 'active' ? 'switchover' : 'takeover' };
+  if (s.account !== undefined && s.reignTerm > s.account.term && s.rules.complete && needsVotes(s, force))
+    return refused(
+      'promised',
+      `this node has agreed that ${s.vote?.peer.name ?? 'another one'} begins term ${s.reignTerm}, and does not know what became of that; if it is down or fenced: promote --force`,
+    );
+  if (!isThere && needsVotes(s, force) && !isMajorityPresent(s))
+    return refused(
+      'minority',
+      `${s.present.length + 1} of ${s.peers.size + 1} nodes are connected, a takeover needs ${s.majority} that agree; if the others are down or fenced: promote --force`,
+    );
+  return { kind: isThere ? 'switchover' : 'takeover' };
 }
 
 /** The term that a change of roles from here would begin. */
-export const nextTerm = ({ term, peer, settings }: State): number =>
-  termAfter(Math.max(term, peer?.term ?? 0), settings);
+export const nextTerm = ({ term, promised, present, settings }: State): number =>
+  termAfter(Math.max(term, promised, ...present.map(({ hello }) => hello?.term ?? 0)), settings);
 
 /**
  * The first term above another one that a node may begin: of as many in a row as there are nodes each has one, by the order of their names. So no

@@ -32,6 +32,8 @@ export interface Objection {
     | 'incomplete'
     | 'resigned'
     | 'updating'
+    | 'promised'
+    | 'minority'
     | 'connected'
     | 'ungranted'
     | 'unseen'
@@ -112,9 +114,9 @@ export function dryRun(s: State, reading: Reading, nowMs: number, force: boolean
   if (course.kind === 'refused') object(course.code, course.reason, true);
   else if (!s.complete) object('incomplete', 'this standby is not complete: SAs that it does not know stay missing');
   if (course.kind === 'switchover')
-    object('connected', `${s.peer?.node} is connected and active: promote would be a planned switchover, not this`);
-  else if (s.peer?.role === 'active' && force)
-    object('connected', `${s.peer.node} is connected and active: it would step down by the newer term`);
+    object('connected', `${s.reigning?.name} is connected and active: promote would be a planned switchover, not this`);
+  else if (s.reigning !== undefined && force)
+    object('connected', `${s.reigning.name} is connected and active: it would step down by the newer term`);
   const ungranted = opened.filter(
     (o) => directionOf({ sa: o.record.sa, counters: o.counters }) !== 'in' && o.record.granted === 0,
   ).length;
@@ -134,12 +136,14 @@ export function dryRun(s: State, reading: Reading, nowMs: number, force: boolean
       'unparkable',
       `${unparkable} SAs cannot be kept from sending (numbers that may wrap, IPCOMP): they come into this kernel at the takeover only`,
     );
-  const { offset } = s.clock;
-  if (offset !== undefined && Math.abs(offset.ms) - offset.uncertaintyMs > ALARM_MS)
-    object(
-      'clock',
-      `the clocks of the nodes are ${(Math.abs(offset.ms) / 1000).toFixed(1)} s apart (taken off times of adding and use): set them right`,
-    );
+  for (const { name, clock } of s.peers.values()) {
+    const { offset } = clock;
+    if (offset !== undefined && Math.abs(offset.ms) - offset.uncertaintyMs > ALARM_MS)
+      object(
+        'clock',
+        `the clocks of ${name} and this node are ${(Math.abs(offset.ms) / 1000).toFixed(1)} s apart (taken off times of adding and use): set them right`,
+      );
+  }
   if (strangers.length > 0)
     object('removed', `${strangers.length} SAs of which only an old copy is in this kernel would be removed`);
   return { ...about, against, unseenMs: Math.round(unseenMs), totals, sas };

@@ -37,6 +37,8 @@ export interface Reading {
 export interface Durable {
   readonly term: number;
   readonly role: Role;
+  /** A later term, which this node has agreed that somebody, or it itself, may begin; it agrees to no other takeover into it. */
+  readonly promised?: number;
   /** SAs are being opened in this boot's kernel, before the role is active: some of them can send. */
   readonly opening?: true;
 }
@@ -64,11 +66,11 @@ export interface CountersRead {
 }
 
 export type Effect =
-  | { readonly type: 'send'; readonly frame: Frame }
+  | { readonly type: 'send'; readonly to: readonly string[]; readonly frame: Frame }
   /** Sends what `frames` yields, as fast as the link takes it. */
-  | { readonly type: 'stream'; readonly frames: Iterable<Frame> }
+  | { readonly type: 'stream'; readonly to: string; readonly frames: Iterable<Frame> }
   /** Reads what waits in the event socket, then `answerPing`. */
-  | { readonly type: 'pong'; readonly timeMs: number }
+  | { readonly type: 'pong'; readonly to: string; readonly timeMs: number }
   | { readonly type: 'write'; readonly writes: readonly Write[] }
   | { readonly type: 'read'; readonly purpose: ReadPurpose }
   | { readonly type: 'readSa'; readonly handle: number; readonly request: Request<'GETSA'> }
@@ -86,7 +88,7 @@ export type Effect =
   | { readonly type: 'refused'; readonly reason: string }
   | { readonly type: 'demoted' }
   | { readonly type: 'dismissed' }
-  | { readonly type: 'disconnect'; readonly reason: string }
+  | { readonly type: 'disconnect'; readonly from: string; readonly reason: string }
   | {
       readonly type: 'log';
       readonly level: 'info' | 'warn' | 'error';

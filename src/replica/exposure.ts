@@ -1,3 +1,4 @@
+import type { Peer } from './peer.ts';
 import { heldBack, latestMs, unseenInbound } from './plan.ts';
 import { timedBy } from './quiet.ts';
 import { packetsWithin } from './rate.ts';
@@ -46,11 +47,15 @@ export function exposureOf(s: State, nowMs: number): TotalExposure | undefined {
 
 type Each = (record: SaRecord) => Exposure;
 
-function ofActive({ rounds }: State, nowMs: number): Each | undefined {
-  if (rounds.provenMs === undefined) return undefined;
-  const unknownMs = Math.max(0, nowMs - rounds.provenMs);
+/** The standby that knows most, as none of a node that is not there is asked to take over. */
+function ofActive({ peers }: State, nowMs: number): Each | undefined {
+  let best: Peer | undefined;
+  for (const peer of peers.values()) if (provenOf(peer) > provenOf(best)) best = peer;
+  if (best === undefined) return undefined;
+  const peer = best;
+  const unknownMs = Math.max(0, nowMs - provenOf(peer));
   return (record) => {
-    const { quiet, rate, told } = record;
+    const { quiet, rate } = record;
     const thresholds = timedBy(record);
     // Where there is a packet threshold it counts alone: the rate may have risen since the kernel spoke of the SA last.
     const held = quiet
@@ -58,11 +63,13 @@ function ofActive({ rounds }: State, nowMs: number): Each | undefined {
       : thresholds.packets > 0
         ? thresholds.packets - 1
         : Math.ceil(heldBack(thresholds, (ms) => packetsWithin(rate, ms), unknownMs));
-    const packets = Math.max(0, progressOf(record) - arrived(told, rounds)) + held;
+    const packets = Math.max(0, progressOf(record) - arrived(peer, record)) + held;
     if (packets === 0) return NONE;
     return { packets, ms: unknownMs + (held > 0 ? latestMs(thresholds) : 0) };
   };
 }
+
+const provenOf = (peer: Peer | undefined): number => peer?.rounds.provenMs ?? Number.NEGATIVE_INFINITY;
 
 function ofStandby({ provenMs, complete, settings }: State, nowMs: number): Each | undefined {
   if (!complete || provenMs === undefined) return undefined;

@@ -27,7 +27,8 @@ export interface CountersEntry {
 export type FrameBody =
   | Hello
   /** A complete account follows. What it does not name by `snapshotEnd` is gone. */
-  | { readonly type: 'snapshotBegin'; readonly sas: number; readonly policies: number }
+  /** `asked`: the number of the latest `grants` frame: what it asked for is in the account, or void. */
+  | { readonly type: 'snapshotBegin'; readonly sas: number; readonly policies: number; readonly asked: number }
   | { readonly type: 'snapshotEnd' }
   /** `granted`: the highest outbound number that the active may use; 0: nothing was agreed on. */
   | {
@@ -62,6 +63,19 @@ export type FrameBody =
   | { readonly type: 'pong'; readonly timeMs: number }
   /** Standby to active: all that was sent before this pong has arrived. */
   | { readonly type: 'proven'; readonly timeMs: number }
+  /** Standby to all: may it begin this term? With which account: of the active of which term, up to which `grants` frame. */
+  | {
+      readonly type: 'vote';
+      readonly newTerm: number;
+      readonly account: number;
+      readonly asked: number;
+      /** The old active has handed over. */
+      readonly planned: boolean;
+    }
+  /** `refusal`: why not; empty: yes. `promised`: the latest term that the sender has agreed to. */
+  | { readonly type: 'voted'; readonly newTerm: number; readonly promised: number; readonly refusal: string }
+  /** To those that may have agreed: this term does not begin. */
+  | { readonly type: 'withdrawn'; readonly newTerm: number }
   | { readonly type: 'resyncRequest' }
   /** Standby to active: hand over. Active to standby: ask for it. */
   | { readonly type: 'handoverRequest' }

@@ -3,6 +3,7 @@ import { XFRM_INF } from '../xfrm/index.ts';
 import { withoutMark } from './ceiling.ts';
 import type { Write } from './effects.ts';
 import { updateSa } from './install.ts';
+import type { Peer } from './peer.ts';
 import { packetsWithin } from './rate.ts';
 import { directionOf, isParked, numberOf, replayWindowOf, type SaRecord, saKey } from './sa.ts';
 import { type State, write } from './state.ts';
@@ -32,6 +33,12 @@ const LAST_32 = 2 ** 32 - 1;
 /** Beyond it a number is not exact here. No SA gets there. */
 const LAST_64 = Number.MAX_SAFE_INTEGER;
 const ESN = 128;
+/** Grants in one frame, and who has acknowledged them. */
+export interface Ask {
+  readonly entries: readonly GrantEntry[];
+  readonly known: Set<Peer>;
+}
+
 export interface GrantEntry {
   readonly handle: number;
   /** The highest number that may be used. */
@@ -56,16 +63,18 @@ const halfway = (record: SaRecord): number => {
   return now + (record.granted - now) / 2;
 };
 
-/** There is a standby that may take over, from now on: nothing beyond a grant without its word. */
-export function bind(s: State): void {
-  if (s.bound) return;
-  s.bound = true;
-  grantFirst(s, [...s.sas]);
+/** This standby may take over, from now on: nothing beyond a grant without its word. */
+export function bind(s: State, peer: Peer): void {
+  const isFirst = s.bound.length === 0;
+  peer.bound = true;
+  // It hears of all that is still asked for, in one order with everything else.
+  forgetAsked(s);
+  if (isFirst) grantFirst(s, [...s.sas]);
 }
 
 /** The first grants of SAs that the standby cannot know yet need nobody's word. */
 export function grantFirst(s: State, records: readonly SaRecord[]): void {
-  if (!s.bound) return;
+  if (s.bound.length === 0) return;
   const sending = records.filter(sends);
   for (const record of sending) {
     if (record.granted <= numberOf(record.counters)) record.granted = nextGrant(s.settings.grants, record);
@@ -74,10 +83,14 @@ export function grantFirst(s: State, records: readonly SaRecord[]): void {
   writeCeilings(s, sending);
 }
 
-/** No standby may take over: the kernel's limits are the key manager's again. */
-export function unbind(s: State): void {
-  if (!s.bound) return;
-  s.bound = false;
+/** This standby does not take over. With the last one, the kernel's limits are the key manager's again. */
+export function unbind(s: State, peer: Peer): void {
+  if (!peer.bound) return;
+  peer.bound = false;
+  if (s.bound.length > 0) {
+    for (const id of [...s.asked.keys()]) settle(s, id);
+    return;
+  }
   s.asked.clear();
   s.wanting.clear();
   for (const record of s.sas) record.raiseAt = Number.POSITIVE_INFINITY;
@@ -101,14 +114,24 @@ export function noteNumber(s: State, record: SaRecord): void {
 /** Grants in one frame, of which the standby keeps each. */
 const ENTRIES_MAX = 1024;
 
-/** Asks the standby for what is wanted. What turns out to be an inbound SA needs no ceiling. */
+/**
+ * How many standbys have to acknowledge: so many that with this node they are a majority, as no other node takes over without one of them
+ * (votes.ts); fewer, if fewer have an account at all. Of a pair's two nodes, the other one.
+ */
+const wordsNeeded = (s: State): number => Math.min(s.majority - 1, s.bound.length);
+
+/** Whether enough standbys are there to acknowledge. */
+export const canRaise = (s: State): boolean =>
+  s.bound.length > 0 && s.bound.filter(({ streaming }) => streaming).length >= wordsNeeded(s);
+
+/** Asks the standbys for what is wanted. What turns out to be an inbound SA needs no ceiling. */
 export function askForGrants(s: State): void {
   for (const record of s.dirty) {
     if (record.ceiling === undefined || sends(record)) continue;
     record.ceiling = undefined;
     s.write([write('ceiling', record.handle, updateSa(record))]);
   }
-  if (s.wanting.size === 0 || !s.streaming) return;
+  if (s.wanting.size === 0 || !canRaise(s)) return;
   const wanting = [...s.wanting].filter((record) => s.sas.has(record) && sends(record));
   s.wanting.clear();
   for (let i = 0; i < wanting.length; i += ENTRIES_MAX) {
@@ -116,17 +139,24 @@ export function askForGrants(s: State): void {
       .slice(i, i + ENTRIES_MAX)
       .map((record) => ({ handle: record.handle, upTo: nextGrant(s.settings.grants, record) }));
     const id = s.nextAsk++;
-    s.asked.set(id, entries);
-    s.send({ type: 'grants', id, entries });
+    s.asked.set(id, { entries, known: new Set() });
+    s.tell({ type: 'grants', id, entries });
   }
 }
 
-/** The standby knows: the numbers may be used. */
-export function onGranted(s: State, id: number): void {
-  const entries = s.asked.get(id);
+/** A standby knows. */
+export function onGranted(s: State, peer: Peer, id: number): void {
+  s.asked.get(id)?.known.add(peer);
+  settle(s, id);
+}
+
+/** Enough of them know: the numbers may be used. */
+function settle(s: State, id: number): void {
+  const ask = s.asked.get(id);
+  if (ask === undefined || [...ask.known].filter(({ bound }) => bound).length < wordsNeeded(s)) return;
   s.asked.delete(id);
   const raised: SaRecord[] = [];
-  for (const { handle, upTo } of entries ?? []) {
+  for (const { handle, upTo } of ask.entries) {
     const record = s.sas.byHandle(handle);
     if (record === undefined) continue;
     record.granted = Math.max(record.granted, upTo);
@@ -136,15 +166,22 @@ export function onGranted(s: State, id: number): void {
   writeCeilings(s, raised);
 }
 
-/** The link is gone: what was asked for will not be answered. It is asked for again when a standby is back. */
+/** A standby is gone, or new: what was asked for is asked for anew, as soon as enough are there. */
 export function forgetAsked(s: State): void {
-  for (const entries of s.asked.values()) {
+  for (const { entries } of s.asked.values()) {
     for (const { handle } of entries) {
       const record = s.sas.byHandle(handle);
       if (record) s.wanting.add(record);
     }
   }
   s.asked.clear();
+}
+
+/** A standby learns what the active may use: a takeover goes on above it. */
+export function takeInGrant(s: State, handle: number, upTo: number): void {
+  const record = s.sas.byHandle(handle);
+  if (record) record.granted = Math.max(record.granted, upTo);
+  else s.earlyGrants.set(handle, Math.max(s.earlyGrants.get(handle) ?? 0, upTo));
 }
 
 // --- ceilings -----------------------------------------------------------------------------------------------------------
@@ -228,12 +265,12 @@ export function withoutCeiling(s: State, sa: Sa, known: SaRecord | undefined): {
   return { sa: { ...sa, body: { ...sa.body, lft: own } }, ceiling: lft.hardPacketLimit };
 }
 
-/** A daemon that has just been started finds the ceilings of its last life: it is bound by them, as the standby knows them. */
+/** A daemon that has just been started finds the ceilings of its last life: it is bound by them, as standbys know them. */
 export function takeOverCeiling(s: State, record: SaRecord, ceiling: bigint): void {
   ceilingStands(s, record, ceiling);
   record.granted = numberOf(record.counters) + Math.max(0, Number(ceiling) - record.counters.packets);
   record.raiseAt = halfway(record);
-  s.bound = true;
+  for (const peer of s.peers.values()) peer.bound = true;
   noteNumber(s, record);
 }
 
@@ -252,14 +289,15 @@ export function onSoftExpire(s: State, id: SaRecord['id']): void {
   if (record) record.softTold = true;
 }
 
-/** Nobody is there to acknowledge what SAs need. Said once each time. */
+/** Not enough standbys are there to acknowledge what SAs need. Said once each time. */
 export function warnOfCeilings(s: State): void {
-  const needed = s.wanting.size > 0 && s.peer === undefined;
+  const away = s.bound.filter(({ hello }) => hello === undefined).map(({ name }) => name);
+  const needed = s.wanting.size > 0 && away.length > 0 && !canRaise(s);
   if (needed && !s.warnedOfCeilings)
     s.log(
       'warn',
-      `${s.wanting.size} SAs have used half of their grants and no standby is there to raise them: they stop at their ceilings. ` +
-        'If the standby is gone for good and cannot take over: xfrmsync dismiss',
+      `${s.wanting.size} SAs have used half of their grants and ${away.join(', ')} is not there to raise them: they stop at their ceilings. ` +
+        'A standby that is gone for good and cannot take over: xfrmsync dismiss',
     );
   s.warnedOfCeilings = needed;
 }

@@ -2,6 +2,7 @@ import { saIdOf } from '../client/index.ts';
 import { adopt, sendCounters } from './account.ts';
 import type { Reading } from './effects.ts';
 import { setCounters, setNumbers } from './install.ts';
+import type { Peer } from './peer.ts';
 import { parked } from './plan.ts';
 import { becomeStandby, claim } from './reign.ts';
 import { type Counters, countersOf, counts64, directionOf, type SaRecord } from './sa.ts';
@@ -15,22 +16,29 @@ import { type State, write } from './state.ts';
 /** SAs that a key manager adds while the others are being shut are shut too, so many times. */
 const SHUTS_MAX = 3;
 
-export function onHandoverRequest(s: State): void {
-  if (s.role !== 'active') return void s.send({ type: 'handoverRefused', reason: 'it is not active' });
-  if (s.phase !== 'steady') return void s.send({ type: 'handoverRefused', reason: `it is busy (${s.phase})` });
-  // What is left of a handover that was given up: its claim hook must not run after the release hook of this one.
-  if (s.hooksPending > 0)
-    return void s.send({ type: 'handoverRefused', reason: 'its hooks are still running; try again in a moment' });
-  // Until it has gone on above what the other node has used, its numbers are no place to go on from.
-  if (s.comparing)
-    return void s.send({ type: 'handoverRefused', reason: 'it is still comparing numbers; try again in a moment' });
-  // The final counters mean something only to a standby that has been told of every SA.
-  if (!s.streaming || s.sending)
-    return void s.send({ type: 'handoverRefused', reason: 'it is still sending its SAs; try again in a moment' });
+export function onHandoverRequest(s: State, peer: Peer): void {
+  const refusal = reasonAgainst(s, peer);
+  if (refusal !== undefined) {
+    s.send(peer, { type: 'handoverRefused', reason: refusal });
+    return;
+  }
   s.phase = 'handingOver';
+  s.partner = peer;
   s.drain = undefined;
   s.abandoned = undefined;
   s.hook('release');
+}
+
+function reasonAgainst(s: State, peer: Peer): string | undefined {
+  if (s.role !== 'active') return 'it is not active';
+  if (s.phase !== 'steady') return `it is busy (${s.phase})`;
+  // What is left of a handover that was given up: its claim hook must not run after the release hook of this one.
+  if (s.hooksPending > 0) return 'its hooks are still running; try again in a moment';
+  // Until it has gone on above what another node has used, its numbers are no place to go on from.
+  if (s.comparing) return 'it is still comparing numbers; try again in a moment';
+  // The final counters mean something only to a standby that has been told of every SA.
+  if (!peer.streaming || peer.sending) return 'it is still sending its SAs; try again in a moment';
+  return undefined;
 }
 
 export function onReleased(s: State, failure: string | undefined): void {
@@ -115,24 +123,25 @@ export function handOver(s: State, reading: Reading, nowMs: number): void {
     return;
   }
   // Durable first: once the other node starts, this one must never come back as active by itself.
-  s.emit({ type: 'persist', durable: { term: s.term, role: 'standby' } });
+  s.persist({ term: s.term, role: 'standby' });
 }
 
 /** The role is on disk: the last word. */
 export function onResigned(s: State, nowMs: number): void {
   if (s.abandoned !== undefined) {
     goOn(s, s.abandoned);
-    s.emit({ type: 'persist', durable: { term: s.term, role: 'active' } });
+    s.persist({ term: s.term, role: 'active' });
     return;
   }
   sendCounters(s);
-  s.send({ type: 'handoverDone' });
+  if (s.partner) s.send(s.partner, { type: 'handoverDone' });
   becomeStandby(s);
   // The new active is bound by nothing that was agreed on before, until it has told this node its SAs.
   for (const record of s.sas) record.granted = 0;
   s.resigned = true;
   // The new active keeps to no grant that this node knows of: where that is what counts, this node has no account until it is sent one.
   s.complete = s.settings.grants.mode === 'available';
+  s.account = { term: s.term, asked: s.nextAsk - 1, recent: [] };
   s.provenMs = nowMs;
   s.sendHello();
   // The others were shut before.
@@ -153,7 +162,7 @@ export function goOn(s: State, reason: string): void {
   claim(s);
   // Events during the handover were passed over.
   s.read('resync');
-  s.send({ type: 'handoverRefused', reason });
+  if (s.partner) s.send(s.partner, { type: 'handoverRefused', reason });
   if (s.demoteAsked) s.refuse(`no handover: ${reason}`);
   s.demoteAsked = false;
   s.log('warn', `goes on as active: ${reason}`);

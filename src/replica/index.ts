@@ -14,6 +14,7 @@ export { type Exposure, exposureOf, type TotalExposure } from './exposure.ts';
 export type { CountersEntry, Frame, FrameBody, Role } from './frames.ts';
 export type { GrantEntry } from './grants.ts';
 export { policyKey } from './install.ts';
+export type { Peer } from './peer.ts';
 export type { PlanSettings } from './plan.ts';
 export { packetsPerSecond } from './rate.ts';
 export { Replica } from './replica.ts';

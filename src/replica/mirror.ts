@@ -2,6 +2,7 @@ import { type Sa, saIdOf } from '../client/index.ts';
 import { ownTimes, pingOf } from './clock.ts';
 import type { Reading, Write } from './effects.ts';
 import type { CountersEntry, Frame } from './frames.ts';
+import { takeInGrant } from './grants.ts';
 import {
   deletePolicy,
   deleteSa,
@@ -13,25 +14,28 @@ import {
   setCounters,
   updateSa,
 } from './install.ts';
+import type { Peer } from './peer.ts';
 import { canBeParked, parked, shut } from './plan.ts';
 import { newRate, noteRate } from './rate.ts';
 import { type Counters, countersOf, isBehind, newRecordState, type SaRecord, takeHigher } from './sa.ts';
 import { selectsPolicy, selectsSa } from './select.ts';
 import { type State, write } from './state.ts';
 import { tellUsed } from './used.ts';
+import { noteAsked } from './votes.ts';
 
 /** The standby's mirror of the active's account, and of it in this node's kernel, where it cannot send. */
 
-export function onAccount(s: State, frame: Frame, nowMs: number): void {
+export function onAccount(s: State, peer: Peer, frame: Frame, nowMs: number): void {
   switch (frame.type) {
     case 'snapshotBegin':
       if (s.rules.generations) s.sas.forgetHandles();
       s.earlyGrants.clear();
+      s.account = { term: frame.term, asked: frame.asked, recent: [] };
       s.staleSas = new Set(s.sas);
       s.stalePolicies = new Set(s.policies.keys());
       break;
     case 'sa':
-      takeIn(s, frame, nowMs);
+      takeIn(s, peer, frame, nowMs);
       takeInGrant(s, frame.handle, Math.max(frame.granted, s.earlyGrants.get(frame.handle) ?? 0));
       break;
     case 'saDelete': {
@@ -51,17 +55,18 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
       if (s.settings.install === 'immediate') s.write([write('policyDelete', 0, deletePolicy(frame.policy))]);
       break;
     case 'counters':
-      for (const entry of frame.entries) takeInCounters(s, entry, nowMs);
+      for (const entry of frame.entries) takeInCounters(s, peer, entry, nowMs);
       break;
     case 'grants':
       for (const { handle, upTo } of frame.entries) takeInGrant(s, handle, upTo);
-      s.send({ type: 'granted', id: frame.id });
+      if (s.account) s.account = noteAsked(s.account, frame.id, frame.entries);
+      s.send(peer, { type: 'granted', id: frame.id });
       break;
     case 'pong':
       // During a snapshot it proves nothing of the SAs that have not been named yet.
       if (!s.complete || s.staleSas !== undefined) break;
       s.provenMs = Math.max(s.provenMs ?? 0, frame.timeMs);
-      s.send({ type: 'proven', timeMs: frame.timeMs });
+      s.send(peer, { type: 'proven', timeMs: frame.timeMs });
       break;
     case 'snapshotEnd':
       for (const record of s.staleSas ?? []) forget(s, record);
@@ -71,21 +76,19 @@ export function onAccount(s: State, frame: Frame, nowMs: number): void {
       s.earlyGrants.clear();
       s.complete = true;
       tellUsed(s);
-      s.send(pingOf(s, nowMs));
+      s.send(peer, pingOf(s, peer, nowMs));
       s.read('reconcile');
       s.log('info', 'this standby is complete', { sas: s.sas.size, policies: s.policies.size });
       break;
   }
 }
 
-/** What the active may use: a takeover goes on above it. */
-function takeInGrant(s: State, handle: number, upTo: number): void {
-  const record = s.sas.byHandle(handle);
-  if (record) record.granted = Math.max(record.granted, upTo);
-  else s.earlyGrants.set(handle, Math.max(s.earlyGrants.get(handle) ?? 0, upTo));
-}
-
-function takeIn(s: State, { handle, sa, thresholds }: Frame & { readonly type: 'sa' }, nowMs: number): void {
+function takeIn(
+  s: State,
+  peer: Peer,
+  { handle, sa, thresholds }: Frame & { readonly type: 'sa' },
+  nowMs: number,
+): void {
   const known = s.sas.find(saIdOf(sa));
   const immediate = s.settings.install === 'immediate' && canBeParked(sa);
   if (known && sameSa(known.sa, sa)) {
@@ -94,7 +97,7 @@ function takeIn(s: State, { handle, sa, thresholds }: Frame & { readonly type: '
     s.sas.rename(known, handle);
     known.sa = sa;
     known.thresholds = thresholds;
-    takeInCounters(s, { handle, counters: countersOf(sa) }, nowMs, s.staleSas !== undefined);
+    takeInCounters(s, peer, { handle, counters: countersOf(sa) }, nowMs, s.staleSas !== undefined);
     if (immediate && !known.installed) s.write(installing(s, known));
     else if (immediate && limits) s.write([write('update', handle, updateSa(known))]);
     return;
@@ -104,23 +107,29 @@ function takeIn(s: State, { handle, sa, thresholds }: Frame & { readonly type: '
     handle,
     id: saIdOf(sa),
     sa,
-    counters: ownTimes(s, countersOf(sa)),
+    counters: ownTimes(peer, countersOf(sa)),
     thresholds,
     rate: newRate(Number(sa.body.curlft.packets), nowMs),
     installed: false,
     ...newRecordState(),
-    timesTold: true,
+    timesBy: peer,
   };
   s.sas.add(record);
   if (immediate) s.write(installing(s, record));
 }
 
-function takeInCounters(s: State, { handle, counters, quiet }: CountersEntry, nowMs: number, untold = false): void {
+function takeInCounters(
+  s: State,
+  peer: Peer,
+  { handle, counters, quiet }: CountersEntry,
+  nowMs: number,
+  untold = false,
+): void {
   const record = s.sas.byHandle(handle);
   if (record === undefined) return;
   s.counts.updatesReceived++;
-  const own = ownTimes(s, counters);
-  record.timesTold = true;
+  const own = ownTimes(peer, counters);
+  record.timesBy = peer;
   const behind = s.rules.monotonic && isBehind(own, record.counters);
   record.quiet = quiet === true && counters.bitmap !== undefined && !behind;
   if (behind) {

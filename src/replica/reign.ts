@@ -1,50 +1,51 @@
 import { streamSnapshot } from './account.ts';
 import { restoreThresholds } from './adapt.ts';
+import { termAfter } from './course.ts';
 import type { Hello } from './frames.ts';
 import { unbind } from './grants.ts';
 import { setCounters, setNumbers } from './install.ts';
+import type { Peer } from './peer.ts';
 import { shut } from './plan.ts';
 import { type State, write } from './state.ts';
 import { forgetProof } from './told.ts';
 import { beginUsed } from './used.ts';
+import { withdraw } from './votes.ts';
 
-/** Who reigns: what a node makes of the other one's role and term (S4). */
+/** Who reigns: what a node makes of another one's role and term (S4). */
 
-export function onHello(s: State, frame: Hello & { term: number }): void {
+export function onHello(s: State, peer: Peer, frame: Hello & { term: number }): void {
   const { cluster, node, littleEndian } = s.settings;
   const quarrel =
     frame.cluster !== cluster
       ? `it belongs to cluster "${frame.cluster}", this node to "${cluster}"`
       : frame.node === node
         ? `it has this node's own name "${node}"`
-        : frame.littleEndian !== littleEndian
-          ? 'its machine has another byte order'
-          : undefined;
+        : frame.node !== peer.name
+          ? `it is named "${frame.node}", the configuration says "${peer.name}"`
+          : frame.littleEndian !== littleEndian
+            ? 'its machine has another byte order'
+            : undefined;
   if (quarrel !== undefined) {
-    if (quarrel !== s.quarrel) s.log('error', `refused the other node: ${quarrel}`);
-    s.quarrel = quarrel;
-    s.send({ type: 'bye', reason: quarrel });
-    s.emit({ type: 'disconnect', reason: quarrel });
+    if (quarrel !== peer.quarrel) s.log('error', `refused ${peer.name}: ${quarrel}`);
+    peer.quarrel = quarrel;
+    s.send(peer, { type: 'bye', reason: quarrel });
+    s.emit({ type: 'disconnect', from: peer.name, reason: quarrel });
     return;
   }
-  s.quarrel = undefined;
-  const first = s.peer === undefined;
-  const before = s.peer?.role;
-  s.peer = frame;
+  peer.quarrel = undefined;
+  const first = peer.hello === undefined;
+  const before = peer.hello?.role;
+  peer.hello = frame;
   if (first) s.log('info', `connected to ${frame.node}`, { role: frame.role, term: frame.term });
   if (s.phase === 'starting') return;
+  if (s.withdrawn > 0) s.send(peer, { type: 'withdrawn', newTerm: s.withdrawn });
   if (frame.term > s.term) {
-    // The account is of an earlier reign: whoever has begun this one may have opened SAs above it, if only for a moment. Not so at the
-    // takeover that follows a handover of this node's.
-    if (!s.resigned) s.complete = false;
-    s.resigned = false;
     if (s.role === 'active') stepDown(s, `${frame.node} is ${frame.role} in the newer term ${frame.term}`, frame.term);
     else {
-      if (s.takeover && frame.term >= s.takeover.term)
+      if (s.takeover?.votes) withdraw(s, `${frame.node} is ${frame.role} in term ${frame.term}`);
+      else if (s.takeover && frame.term >= s.takeover.term)
         abandonTakeover(s, `${frame.node} is ${frame.role} in term ${frame.term}`);
-      s.term = frame.term;
-      // A term that a takeover is storing now is newer still: the disk does not go back.
-      if (s.takeover === undefined) s.emit({ type: 'persist', durable: { term: frame.term, role: s.role } });
+      followTerm(s, frame.term);
     }
     s.sendHello();
   } else if (frame.term === s.term && frame.role === 'active' && s.role === 'active') {
@@ -56,17 +57,37 @@ export function onHello(s: State, frame: Hello & { term: number }): void {
     }
   } else if (frame.term === s.term && frame.role === 'active' && s.takeover?.term === s.term) {
     abandonTakeover(s, `${frame.node} became active in the same term ${s.term}`);
-    s.emit({ type: 'persist', durable: { term: s.term, role: 'standby' } });
+    s.persist({ term: s.term, role: 'standby' });
   } else if (frame.term < s.term && !first) {
-    s.sendHello(); // S4: the older one learns the term
+    s.sendHello(peer); // S4: the older one learns the term
   }
-  if (s.role === 'standby' && frame.role === 'standby' && s.phase === 'steady' && before !== 'standby')
-    s.log('warn', 'both nodes are standbys, nobody forwards: promote one of them');
-  // The other node knows of no newer term: the addresses are this node's.
-  if (s.role === 'active' && frame.role === 'standby') claim(s);
-  if (s.role === 'active' && frame.role === 'standby' && (first || before !== 'standby' || !s.streaming)) {
-    streamSnapshot(s);
+  const { present } = s;
+  const allStandbys = present.length === s.peers.size && present.every(({ hello }) => hello?.role === 'standby');
+  if (s.role === 'standby' && s.phase === 'steady' && before !== 'standby' && allStandbys)
+    s.log('warn', 'all nodes are standbys, nobody forwards: promote one of them');
+  // No other node knows of a newer term: the addresses are this node's.
+  if (s.role === 'active' && allStandbys) claim(s);
+  if (s.role === 'active' && frame.role === 'standby' && (first || before !== 'standby' || !peer.streaming))
+    streamSnapshot(s, peer);
+}
+
+/** A standby hears of a newer term, in which another node reigns or is about to: what it knows is of an earlier reign. */
+export function followTerm(s: State, term: number): void {
+  // In a pair: whoever has handed over knows where the next reign begins.
+  const { node } = s.settings;
+  const [other, ...others] = s.peers.keys();
+  const isPair = other !== undefined && others.length === 0;
+  const isExact = isPair && s.resigned && term === termAfter(s.term, { node: other, peers: [node] });
+  if (!isExact) {
+    s.complete = false;
+    // What the reign that was missed has used is anybody's guess.
+    s.provenMs = undefined;
   }
+  s.resigned = false;
+  s.term = term;
+  s.reignTerm = term;
+  // A term that a takeover is storing now is newer still: the disk does not go back.
+  if (s.takeover === undefined) s.persist({ term, role: s.role });
 }
 
 /** Takes the shared addresses, once in a reign. */
@@ -90,32 +111,36 @@ export function stepDown(s: State, reason: string, term: number): void {
   s.log('warn', `no longer active: ${reason}`);
   // Packet counts stay: they tell what slipped out.
   s.write([...s.sas].map((r) => write('counters', r.handle, setNumbers(r, shut(r)))));
-  if (s.peer !== undefined) beginUsed(s);
+  if (s.present.length > 0) beginUsed(s);
   becomeStandby(s);
   s.keepsShut = true;
   s.term = term;
   s.hook('release');
-  s.emit({ type: 'persist', durable: { term, role: 'standby' } });
+  s.persist({ term, role: 'standby' });
 }
 
 export function becomeStandby(s: State): void {
-  unbind(s);
+  for (const peer of s.peers.values()) {
+    unbind(s, peer);
+    peer.streaming = false;
+    peer.behind.clear();
+    forgetProof(peer.rounds);
+    peer.used.clear();
+  }
   restoreThresholds(s);
   s.role = 'standby';
   s.phase = 'steady';
   s.complete = false;
+  s.account = undefined;
   s.provenMs = undefined;
-  s.streaming = false;
   s.claimed = false;
   s.drain = undefined;
   s.abandoned = undefined;
   if (s.demoteAsked) s.emit({ type: 'demoted' });
   s.demoteAsked = false;
   s.dirty = [];
-  forgetProof(s.rounds);
   for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard]) set.clear();
   s.sweep = undefined;
-  s.usedThere.clear();
   for (const record of s.sas) {
     record.dirty = false;
     record.installed = true;

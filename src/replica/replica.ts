@@ -2,6 +2,7 @@ import { type Result, type Sa, type SaId, saIdOf } from '../client/index.ts';
 import type { AeventCursor, AnyXfrmMessage } from '../xfrm/index.ts';
 import {
   adopt,
+  catchUp,
   drop,
   isOutdated,
   onAevents,
@@ -18,10 +19,11 @@ import { courseOf } from './course.ts';
 import { type DryRun, dryRun } from './dry-run.ts';
 import type { Durable, Effect, Reading, ReadPurpose, Write } from './effects.ts';
 import type { Frame } from './frames.ts';
-import { askForGrants, forgetAsked, onGranted, onSoftExpire, unbind, warnOfCeilings } from './grants.ts';
+import { askForGrants, canRaise, forgetAsked, onGranted, onSoftExpire, unbind, warnOfCeilings } from './grants.ts';
 import { goOn, handOver, onDrained, onHandoverRequest, onReleased, onResigned } from './handover.ts';
 import { policyKey } from './install.ts';
 import { applyCounters, installing, onAccount, onCollision, reconcile } from './mirror.ts';
+import type { Peer } from './peer.ts';
 import { claim, onHello, stepDown } from './reign.ts';
 import { saKey, type Thresholds } from './sa.ts';
 import { type ReplicaSettings, State } from './state.ts';
@@ -30,6 +32,10 @@ import { becomeActive, beginTakeover, noTakeover, onOpened, onTermStored, open }
 import { notePong, onProven } from './told.ts';
 import { shutUnfinished } from './unfinished.ts';
 import { onOverlapRead, onUsed, onUsedRead } from './used.ts';
+import { askForVotes, countVotes, onMissedGrants, onVoted, onVoteRequest, onVoteStored, onWithdrawn } from './votes.ts';
+
+/** Numbers of `grants` frames in a life of the daemon: those of a later one are higher. */
+const LIFE = 2 ** 32;
 
 const EEXIST = 17;
 const ESRCH = 3;
@@ -59,13 +65,20 @@ export class Replica {
 
   /** Something waits for `flush`. */
   get hasDirty(): boolean {
-    return this.state.dirty.length > 0 || (this.state.wanting.size > 0 && this.state.streaming);
+    return this.state.dirty.length > 0 || (this.state.wanting.size > 0 && canRaise(this.state));
   }
 
-  start({ term, role, opening }: Durable, keptLimits: Iterable<readonly [string, bigint]> = []): void {
+  /** `life`: how often this node's daemon has started before, if its disk counts that. */
+  start(
+    { term, role, promised = 0, opening }: Durable,
+    keptLimits: Iterable<readonly [string, bigint]> = [],
+    life = 0,
+  ): void {
     for (const [sa, limit] of keptLimits) this.state.keptLimits.set(sa, limit);
     this.state.term = term;
     this.state.role = role;
+    this.state.promised = promised;
+    this.state.nextAsk = life * LIFE + 1;
     this.state.unfinished = opening === true && role === 'standby';
     this.state.read('start');
   }
@@ -137,7 +150,7 @@ export class Replica {
         if (s.role === 'active') adopt(s, reading, nowMs);
         else if (s.unfinished) shutUnfinished(s, reading, nowMs);
         s.sendHello();
-        if (s.peer) onHello(s, s.peer);
+        for (const peer of s.present) if (peer.hello) onHello(s, peer, peer.hello);
         s.log('info', `started as ${s.role}, term ${s.term}`, { sas: s.sas.size, policies: s.policies.size });
         break;
       case 'resync':
@@ -214,79 +227,109 @@ export class Replica {
     });
   }
 
-  // --- the other node ---------------------------------------------------------------------------------------------------
+  // --- the other nodes --------------------------------------------------------------------------------------------------
 
-  onConnected(): void {
-    forgetPings(this.state);
-    this.state.sendHello();
+  onConnected(name: string): void {
+    const peer = this.#peer(name);
+    peer.linked = true;
+    forgetPings(peer);
+    this.state.sendHello(peer);
   }
 
-  onDisconnected(): void {
+  onDisconnected(name: string): void {
     const s = this.state;
-    s.peer = undefined;
-    s.streaming = false;
-    s.resigned = false;
-    s.rounds.watched = undefined;
+    const peer = this.#peer(name);
+    const reigned = s.reigning === peer;
+    peer.linked = false;
+    peer.hello = undefined;
+    peer.streaming = false;
+    peer.behind.clear();
+    peer.rounds.watched = undefined;
     forgetAsked(s);
-    forgetPings(s);
+    forgetPings(peer);
+    countVotes(s);
     // Whoever must be available does not wait for a standby that is not there.
-    if (s.role === 'active' && s.settings.grants.mode === 'available') unbind(s);
-    // What it had named of a new account stays beside what was known before.
-    s.staleSas = undefined;
-    s.stalePolicies = undefined;
+    if (s.role === 'active' && s.settings.grants.mode === 'available') unbind(s, peer);
+    if (reigned) {
+      // What it had named of a new account stays beside what was known before.
+      s.staleSas = undefined;
+      s.stalePolicies = undefined;
+    }
+    if (peer !== s.partner) return;
+    s.resigned = false;
     this.abandonHandover('the link was lost; run promote again to take over without the other node');
   }
 
-  onFrame(frame: Frame, nowMs: number): void {
+  onFrame(name: string, frame: Frame, nowMs: number): void {
     const s = this.state;
+    const peer = this.#peer(name);
     if (frame.type === 'hello') {
-      onHello(s, frame);
-    } else if (s.peer === undefined) {
+      onHello(s, peer, frame);
+    } else if (peer.hello === undefined) {
       // Nothing counts before a hello.
     } else if (frame.term < s.term && s.rules.terms) {
       // S4: no effect, and the sender learns the term.
       s.counts.staleFrames++;
-      s.sendHello();
+      s.sendHello(peer);
     } else if (frame.type === 'bye') {
-      s.log('warn', `${s.peer.node} closed the link: ${frame.reason}`);
+      s.log('warn', `${name} closed the link: ${frame.reason}`);
     } else {
-      this.#onPeerFrame(frame, nowMs);
+      this.#onPeerFrame(peer, frame, nowMs);
     }
   }
 
-  #onPeerFrame(frame: Frame, nowMs: number): void {
+  #peer(name: string): Peer {
+    const peer = this.state.peers.get(name);
+    if (peer === undefined) throw new Error(`no node ${name} in this cluster`);
+    return peer;
+  }
+
+  #onPeerFrame(peer: Peer, frame: Frame, nowMs: number): void {
     const s = this.state;
+    const isActive = s.role === 'active';
     switch (frame.type) {
       case 'ping':
-        onPingTimes(s, frame, nowMs);
-        s.pingedMs = nowMs;
-        if (s.role === 'active') s.emit({ type: 'pong', timeMs: frame.timeMs });
+        onPingTimes(s, peer, frame, nowMs);
+        peer.pingedMs = nowMs;
+        if (isActive) s.emit({ type: 'pong', to: peer.name, timeMs: frame.timeMs });
         break;
       case 'proven':
-        if (s.role === 'active') onProven(s.rounds, frame.timeMs);
+        if (isActive) onProven(peer.rounds, frame.timeMs);
         break;
       case 'resyncRequest':
         // Not in a handover: its final counters go by the handles that the standby has.
-        if (s.role === 'active' && s.phase === 'steady') streamSnapshot(s);
+        if (isActive && s.phase === 'steady') streamSnapshot(s, peer);
         break;
       case 'granted':
-        if (s.role === 'active') onGranted(s, frame.id);
+        if (isActive) onGranted(s, peer, frame.id);
         break;
       case 'resign':
-        if (s.role === 'active') unbind(s);
+        if (isActive) unbind(s, peer);
         break;
       case 'used':
-        if (s.role === 'active') onUsed(s, frame);
+        if (isActive) onUsed(s, peer, frame);
+        break;
+      case 'vote':
+        onVoteRequest(s, peer, frame);
+        break;
+      case 'voted':
+        onVoted(s, peer, frame);
+        break;
+      case 'withdrawn':
+        if (s.vote?.peer === peer) onWithdrawn(s, frame.newTerm);
         break;
       case 'handoverRequest':
-        onHandoverRequest(s);
+        onHandoverRequest(s, peer);
         break;
       case 'handoverOffer':
+        // One handover at a time: an answer of this one must not be taken for another's.
+        if (s.phase === 'awaitingHandover') break;
+        s.partner = peer;
         s.offered = true;
         this.promote(nowMs, { force: false });
         break;
       case 'handoverRefused':
-        this.abandonHandover(`${s.peer?.node} refused: ${frame.reason}`);
+        if (peer === s.partner) this.abandonHandover(`${peer.name} refused: ${frame.reason}`);
         break;
       case 'handoverDone':
         // Also if it is not waited for any more: nobody forwards now, and this node has the exact counters.
@@ -294,15 +337,19 @@ export class Replica {
           beginTakeover(s, 'switchover', nowMs);
         break;
       default:
-        if (s.role === 'standby' && s.peer?.role === 'active') onAccount(s, frame, nowMs);
+        if (s.role === 'standby' && peer === s.reigning) onAccount(s, peer, frame, nowMs);
+        else if (frame.type === 'grants') onMissedGrants(s, frame.entries);
     }
   }
 
-  /** Sends the counters that moved since the last call (active), or writes them to the kernel (standby). */
-  flush(): void {
+  /**
+   * Sends the counters that moved since the last call (active), or writes them to the kernel (standby). `takes`: whether the link to a node
+   * takes more now; one that does not gets the latest counters by `onWritable`.
+   */
+  flush(takes?: (peer: string) => boolean): void {
     const s = this.state;
     if (s.role === 'active') {
-      if (s.streaming) sendCounters(s);
+      sendCounters(s, takes);
       askForGrants(s);
     } else if (s.phase === 'steady' || s.phase === 'awaitingHandover') {
       applyCounters(s);
@@ -313,34 +360,43 @@ export class Replica {
     s.dirty = [];
   }
 
+  /** The link to this node takes more again. */
+  onWritable(name: string): void {
+    const peer = this.#peer(name);
+    if (peer.streaming && peer.behind.size > 0) catchUp(this.state, peer);
+  }
+
   /** The time of day when the clock of all inputs was at 0, whenever somebody looks: it may be set. Without it clocks are not compared. */
   setTimeOfDay(epochMs: number): void {
-    this.state.clock.epochMs = epochMs;
+    this.state.epochMs = epochMs;
   }
 
   /** A sign of life beside the effects. */
-  ping(nowMs: number): Frame {
-    return { ...pingOf(this.state, nowMs), term: this.state.term };
+  ping(name: string, nowMs: number): Frame {
+    return { ...pingOf(this.state, this.#peer(name), nowMs), term: this.state.term };
   }
 
   /** The event socket has been read to its end: everything up to now is said. Not while the account may lack something. */
-  answerPing(timeMs: number): void {
+  answerPing(name: string, timeMs: number, takes?: (peer: string) => boolean): void {
     const s = this.state;
-    if (s.role !== 'active' || s.phase !== 'steady' || s.resyncsPending > 0 || !s.streaming) return;
+    const peer = this.#peer(name);
+    if (s.role !== 'active' || s.phase !== 'steady' || s.resyncsPending > 0 || !peer.streaming) return;
     if (s.effects.some(({ type }) => type === 'readThresholds')) {
       // Somebody has set thresholds, and what the kernel holds back by them is not known yet: after that.
-      s.emit({ type: 'pong', timeMs });
+      s.emit({ type: 'pong', to: name, timeMs });
       return;
     }
-    this.flush();
-    s.send({ type: 'pong', timeMs });
-    notePong(s.rounds, timeMs, s.pingedMs);
+    this.flush(takes);
+    // What it could not take must arrive before.
+    if (peer.behind.size > 0) return;
+    s.send(peer, { type: 'pong', timeMs });
+    notePong(peer.rounds, timeMs, peer.pingedMs);
   }
 
-  /** From time to time; either node hears the other one at least so often. A standby asks the active how far its account goes. */
+  /** From time to time; nodes hear each other at least so often. A standby asks the active how far its account goes. */
   tick(nowMs: number): void {
     const s = this.state;
-    if (s.peer !== undefined) s.send(pingOf(s, nowMs));
+    for (const peer of s.present) s.send(peer, pingOf(s, peer, nowMs));
     if (s.role === 'active' && s.phase === 'steady') {
       if (nowMs >= s.claimByMs) claim(s);
       readThresholdsDue(s);
@@ -348,6 +404,7 @@ export class Replica {
       sweep(s, nowMs);
     }
     warnOfCeilings(s);
+    countVotes(s, nowMs);
   }
 
   // --- the operator -------------------------------------------------------------------------------------------------------
@@ -358,26 +415,28 @@ export class Replica {
     const course = courseOf(s, force);
     if (course.kind === 'refused') s.refuse(course.reason);
     else if (course.kind === 'none') s.emit({ type: 'promoted', report: noTakeover(s) });
-    else if (course.kind === 'takeover') beginTakeover(s, 'takeover', nowMs);
-    else {
+    else if (course.kind === 'takeover') beginTakeover(s, 'takeover', nowMs, force);
+    else if (s.reigning) {
       s.phase = 'awaitingHandover';
-      s.send({ type: 'handoverRequest' });
+      s.partner = s.reigning;
+      s.send(s.reigning, { type: 'handoverRequest' });
     }
   }
 
   /** A planned switchover or nothing: the active hands over, whichever of the two nodes is told. Never a takeover. */
-  switchover(nowMs: number): void {
+  switchover(nowMs: number, to?: string): void {
     const s = this.state;
-    const { kind } = courseOf(s, false);
-    if (kind === 'takeover')
+    const course = courseOf(s, false);
+    if (course.kind === 'takeover' || (course.kind === 'refused' && course.code === 'minority'))
       s.refuse(
-        s.peer === undefined
+        s.present.length === 0
           ? 'the other node is not connected, and a switchover needs both; if it is dead or fenced: xfrmsync promote'
-          : `${s.peer.node} is a standby too, nobody can hand over: xfrmsync promote takes over`,
+          : `${s.present.map(({ name }) => name).join(', ')}: a standby too, nobody can hand over: xfrmsync promote takes over`,
       );
-    else if (kind !== 'none') this.promote(nowMs, { force: false });
-    else if (s.peer === undefined) s.refuse('no standby is connected, and a switchover needs one: see xfrmsync status');
-    else this.demote({ force: false });
+    else if (course.kind === 'none') this.demote({ force: false }, to);
+    else if (to !== undefined && to !== s.settings.node)
+      s.refuse(`this node can only ask for itself; ask the active to hand over to ${to}`);
+    else this.promote(nowMs, { force: false });
   }
 
   /** What `promote` would do now, with the kernel as `reading` has it. */
@@ -385,14 +444,22 @@ export class Replica {
     return dryRun(this.state, reading, nowMs, force);
   }
 
-  /** Gives up being active: the standby takes over in a planned switchover. Without a standby only with `force`. */
-  demote({ force }: { readonly force: boolean }): void {
+  /**
+   * Gives up being active: a standby takes over in a planned switchover, `to` or the first one that has everything. Without a standby only
+   * with `force`.
+   */
+  demote({ force }: { readonly force: boolean }, to?: string): void {
     const s = this.state;
+    const standbys = s.standbys.filter(({ name }) => to === undefined || name === to);
+    const successor = standbys.find(({ rounds }) => rounds.provenMs !== undefined) ?? standbys[0];
     if (s.role !== 'active') s.refuse('this node is not active');
     else if (s.phase !== 'steady') s.refuse(`this node is busy (${s.phase}); try again in a moment`);
-    else if (s.peer?.role === 'standby') {
+    else if (successor !== undefined) {
       s.demoteAsked = true;
-      s.send({ type: 'handoverOffer' });
+      s.partner = successor;
+      s.send(successor, { type: 'handoverOffer' });
+    } else if (to !== undefined) {
+      s.refuse(`no standby ${to} is connected: see xfrmsync status`);
     } else if (force) {
       s.demoteAsked = true;
       stepDown(s, 'by the operator, without a standby', s.term);
@@ -401,14 +468,20 @@ export class Replica {
     }
   }
 
-  /** The standby is gone for good: this node goes on alone, without ceilings. Whoever says so answers for it. */
+  /** Standbys that are not connected are gone for good: nobody waits for them. Whoever says so answers for it. */
   dismiss(): void {
     const s = this.state;
+    const away = [...s.peers.values()].filter(({ hello }) => hello === undefined);
     if (s.role !== 'active') s.refuse('this node is not active: there is no standby of it to dismiss');
-    else if (s.peer !== undefined) s.refuse(`${s.peer.node} is connected: stop its daemon, which resigns by that`);
+    else if (away.length === 0)
+      s.refuse(
+        `${s.present.map(({ name }) => name).join(', ')}: connected; stop a daemon there, which resigns by that`,
+      );
     else {
-      if (s.bound) s.log('warn', 'the standby was dismissed: this node goes on alone, without ceilings');
-      unbind(s);
+      for (const peer of away) {
+        if (peer.bound) s.log('warn', `${peer.name} was dismissed: this node does not wait for it any more`);
+        unbind(s, peer);
+      }
       s.emit({ type: 'dismissed' });
     }
   }
@@ -416,7 +489,7 @@ export class Replica {
   /** This daemon ends. A standby that says so is not waited for; an active leaves thresholds as it found them. */
   resign(): void {
     const s = this.state;
-    if (s.role === 'standby' && s.phase === 'steady' && s.peer !== undefined) s.send({ type: 'resign' });
+    if (s.role === 'standby' && s.phase === 'steady') s.send(s.present, { type: 'resign' });
     if (s.role === 'active') restoreThresholds(s);
   }
 
@@ -425,7 +498,7 @@ export class Replica {
     const s = this.state;
     s.counts.resyncs++;
     if (s.role === 'active') s.read('resync');
-    else if (s.peer?.role === 'active') s.send({ type: 'resyncRequest' });
+    else if (s.reigning) s.send(s.reigning, { type: 'resyncRequest' });
   }
 
   /** What was asked of the other node will not come. */
@@ -438,7 +511,7 @@ export class Replica {
     }
     if (s.phase === 'awaitingHandover') {
       s.phase = 'steady';
-      if (!s.offered) s.send({ type: 'handoverRefused', reason });
+      if (!s.offered && s.partner) s.send(s.partner, { type: 'handoverRefused', reason });
     } else if (!s.demoteAsked) return;
     s.demoteAsked = false;
     s.refuse(`no handover: ${reason}`);
@@ -446,18 +519,21 @@ export class Replica {
 
   // --- how effects ended ----------------------------------------------------------------------------------------------------
 
-  onPersisted({ term, role }: Durable, nowMs: number): void {
+  onPersisted({ term, role, promised = 0 }: Durable, nowMs: number): void {
     const s = this.state;
     if (s.takeover?.term === term) {
       if (s.takeover.opened) becomeActive(s, s.takeover, nowMs);
       else if (s.rules.durable) onTermStored(s, s.takeover);
-    } else if (role === 'standby' && s.phase === 'handingOver') onResigned(s, nowMs);
+    } else if (s.takeover?.term === promised && s.takeover.votes === undefined) askForVotes(s, s.takeover, nowMs);
+    else if (s.vote?.term === promised) onVoteStored(s, promised);
+    else if (role === 'standby' && s.phase === 'handingOver') onResigned(s, nowMs);
   }
 
   /** The term could not be stored: what depended on it does not happen. */
   onPersistFailed(reason: string, nowMs: number): void {
     const s = this.state;
     s.log('error', `cannot store the term: ${reason}`);
+    if (s.vote) onWithdrawn(s, s.vote.term);
     if (s.phase === 'handingOver') goOn(s, `its role cannot be stored (${reason})`);
     if (s.takeover?.opened) {
       s.log('error', 'after a restart this node would be a standby');

@@ -20,6 +20,8 @@ export interface Rules {
   readonly complete: boolean;
   /** Counters that are behind what is known are not followed (S3). */
   readonly monotonic: boolean;
+  /** Of three nodes or more, a majority has to agree to a takeover (S1). */
+  readonly votes: boolean;
   /** In a handover, what was sent until the SAs were shut counts (S1). */
   readonly drain: boolean;
 }
@@ -35,5 +37,6 @@ export const allRules: Rules = {
   durable: true,
   complete: true,
   monotonic: true,
+  votes: true,
   drain: true,
 };

@@ -1,8 +1,9 @@
 import type { Aevent, AeventValues, Sa, SaId } from '../client/index.ts';
 import { AddressFamily, type AeventCursor, SaDir, sameAddress } from '../xfrm/index.ts';
 import type { Tuning } from './adapt.ts';
+import type { Peer } from './peer.ts';
 import type { Rate } from './rate.ts';
-import { newTold, type Told } from './told.ts';
+import type { ToldEach } from './told.ts';
 
 /** What moves while an SA is used. Numbers as the kernel keeps them; 64-bit sequence numbers in two halves. */
 export interface Counters {
@@ -52,8 +53,8 @@ export interface SaRecord {
   ceilingAt: number;
   /** Active: the kernel has told the key manager that a soft limit was reached; it must not tell it again. */
   softTold: boolean;
-  /** Standby: the times come from the other node's account; they are shifted if its clock turns out to be another (`clock.ts`). */
-  timesTold: boolean;
+  /** Standby: the times come from this node's account; they are shifted if its clock turns out to be another (`clock.ts`). */
+  timesBy: Peer | undefined;
   /** Active: where this SA began on this node, if it was taken over in this life of the daemon. */
   began: Readonly<Counters> | undefined;
   /** It was silent for so long that its kernel has announced everything: counters and bitmap are exact (quiet.ts). */
@@ -64,8 +65,8 @@ export interface SaRecord {
   timerMaxMs: number | undefined;
   /** Active: its counters are being read to see whether it is quiet. */
   probed: boolean;
-  /** Active: what of its progress has arrived at the standby. */
-  readonly told: Told;
+  /** Active: what of its progress has arrived at each standby. */
+  readonly told: ToldEach;
   /** Active: its thresholds are set by this node. `theirs`: somebody has set them since, and is left alone. */
   tuning: Tuning | 'theirs' | undefined;
   /** Next record with the same SPI. */
@@ -145,7 +146,7 @@ export const newRecordState = (): Pick<
   | 'ceiling'
   | 'ceilingAt'
   | 'softTold'
-  | 'timesTold'
+  | 'timesBy'
   | 'began'
   | 'quiet'
   | 'movedMs'
@@ -162,13 +163,13 @@ export const newRecordState = (): Pick<
   ceiling: undefined,
   ceilingAt: 0,
   softTold: false,
-  timesTold: false,
+  timesBy: undefined,
   began: undefined,
   quiet: false,
   movedMs: 0,
   timerMaxMs: undefined,
   probed: false,
-  told: newTold(),
+  told: [],
   tuning: undefined,
   next: undefined,
 });

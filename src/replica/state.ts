@@ -1,20 +1,20 @@
 import { type Policy, type SaId, usersaId } from '../client/index.ts';
 import type { AdaptSettings } from './adapt.ts';
-import { newClock } from './clock.ts';
-import type { Effect, Purpose, ReadPurpose, TakeoverReport, Write } from './effects.ts';
-import type { FrameBody, Hello, Role } from './frames.ts';
-import type { GrantEntry, GrantSettings } from './grants.ts';
+import type { Durable, Effect, Purpose, ReadPurpose, TakeoverReport, Write } from './effects.ts';
+import type { FrameBody, Role } from './frames.ts';
+import type { Ask, GrantSettings } from './grants.ts';
+import { newPeer, type Peer } from './peer.ts';
 import type { PlanSettings, Position } from './plan.ts';
 import { allRules, type Rules } from './rules.ts';
 import { type Counters, type SaRecord, SaTable } from './sa.ts';
 import type { Selection } from './select.ts';
-import { newRounds } from './told.ts';
 import type { Used } from './used.ts';
+import type { Account, Votes } from './votes.ts';
 
 export interface ReplicaSettings {
   readonly cluster: string;
   readonly node: string;
-  /** The names of the other nodes. */
+  /** The other nodes of the cluster. */
   readonly peers: readonly string[];
   readonly version: string;
   readonly littleEndian: boolean;
@@ -29,7 +29,7 @@ export interface ReplicaSettings {
   /** How long the kernel must be quiet before a planned switchover reads the final counters, and how long that is waited for. */
   readonly drainMs: number;
   readonly drainMaxMs: number;
-  /** A node that starts as active takes the addresses when the other node agrees, or has not been heard of for so long. */
+  /** A node that starts as active takes the addresses when all others agree, or one has not been heard of for so long. */
   readonly claimAfterMs: number;
   /** Safety rules that are switched off, for the simulator alone. */
   readonly rules?: Partial<Rules>;
@@ -49,6 +49,8 @@ export interface Takeover {
   readonly provenMs: number;
   /** The whole account of the old active was here. */
   readonly complete: boolean;
+  /** What the others say of it; undefined: they are not asked, or not any more. */
+  votes: Votes | undefined;
   failed: number;
   retried: boolean;
   /** Every position is written; the role is being stored. */
@@ -73,12 +75,21 @@ export class State {
   role: Role = 'standby';
   term = 0;
   phase: Phase = 'starting';
-  /** Standby: a whole account of the active has been received (S5). */
+  /** Standby: a whole account of the active has been received, and nobody has reigned since (S5). */
   complete = false;
-  /** The other node, as it said hello on the link that is up. */
-  peer: (Hello & { readonly term: number }) | undefined;
-  /** Why the other node was refused last: said once, however often it comes back. */
-  quarrel: string | undefined;
+  /** Standby: which whole account that was, also when somebody has reigned since. */
+  account: Account | undefined;
+  /** The latest term in which another node may have reigned. */
+  reignTerm = 0;
+  /** The latest term that this node has agreed to, or has wanted to begin. */
+  promised = 0;
+  /** Standby: the vote that this node has given last, and what held before. */
+  vote: { readonly peer: Peer; readonly term: number; readonly before: number } | undefined;
+  /** The latest term that this node has wanted to begin, and has not. */
+  withdrawn = 0;
+  readonly peers: ReadonlyMap<string, Peer>;
+  /** With whom a handover is under way, or was the last one. */
+  partner: Peer | undefined;
   /** Standby: all that the active knew at this time, by this node's clock, has arrived. */
   provenMs: number | undefined;
   readonly counts = {
@@ -102,10 +113,8 @@ export class State {
   hooksPending = 0;
   /** Active: the shared addresses have been taken. */
   claimed = false;
-  /** Active since the start: when they are taken even if the other node is not heard of. */
+  /** Active since the start: when they are taken even if another node is not heard of. */
   claimByMs = 0;
-  /** Active: the standby gets every change. */
-  streaming = false;
   takeover: Takeover | undefined;
   /** Standby: this daemon's last life has died in a takeover, and SAs may be open. */
   unfinished = false;
@@ -133,32 +142,24 @@ export class State {
   /** Standby: what the account under way has not named yet. */
   staleSas: Set<SaRecord> | undefined;
   stalePolicies: Set<string> | undefined;
-  /** Active: a standby has, or has had, an account of this node, and may take over: grants bind. */
-  bound = false;
-  /** Active: grants that were asked for and not acknowledged yet, by the number of the frame; and SAs for which one is to be asked for. */
-  readonly asked = new Map<number, readonly GrantEntry[]>();
+  /** Active: grants that were asked for and are not acknowledged yet, by the number of the frame; and SAs for which one is to be asked for. */
+  readonly asked = new Map<number, Ask>();
   readonly wanting = new Set<SaRecord>();
   /** Active: SAs with a ceiling of which the kernel would not say that they receive. */
   readonly unheard = new Set<SaRecord>();
   nextAsk = 1;
   /** Standby: grants of SAs that the account under way has not named yet. */
   readonly earlyGrants = new Map<number, number>();
-  /** How far the other node's time of day is from this node's. */
-  readonly clock = newClock();
+  /** The time of day when this node's own clock was at 0; undefined: nobody has said. */
+  epochMs: number | undefined;
   /** Standby: what this node has used while it was active beside the other one, until that one has been told. */
   used: Used | undefined;
-  /** Active: what the other node has told of that, until it is compared. */
-  readonly usedThere = new Map<SaRecord, number>();
-  /** Active: its kernel is being read for that. */
+  /** Active: its kernel is being read to compare what others have used. */
   comparing = false;
   /** Limits of key managers that ceilings hide. */
   readonly keptLimits = new Map<string, bigint>();
   /** Active: said once while no standby is there that ceilings will be reached. */
   warnedOfCeilings = false;
-  /** Active: what of the account has arrived. */
-  readonly rounds = newRounds();
-  /** Active: when the latest ping came: what is said by a pong holds at least for then. */
-  pingedMs = 0;
   /** Active: SAs that are not known to be silent. */
   readonly awake = new Set<SaRecord>();
   /** Active: where the sweep is, until when it has come, and how many SAs it may read. */
@@ -168,10 +169,6 @@ export class State {
   readonly thresholdsDue = new Set<SaRecord>();
   /** The HZ of this node's kernel, as far as it is known: within these. */
   readonly hz = { low: HZ_MIN, high: HZ_MAX };
-  /** Active: number of the latest snapshot; an older one that is still being sent stops. */
-  snapshots = 0;
-  /** Active: the latest snapshot has not been sent to its end. */
-  sending = false;
   /** Readings of the whole kernel that are asked for and have not come: until then the account may lack what events did not say. */
   resyncsPending = 0;
   /** Readings of any kind under way, and what events said meanwhile: a reading that began before them must not undo them (S3). */
@@ -185,7 +182,36 @@ export class State {
 
   constructor(settings: ReplicaSettings) {
     this.settings = settings;
+    this.peers = new Map(settings.peers.map((name, i) => [name, newPeer(name, i)]));
     this.rules = { ...allRules, ...settings.rules };
+  }
+
+  /** Nodes that have said hello on a link that is up. */
+  get present(): Peer[] {
+    return [...this.peers.values()].filter(({ hello }) => hello !== undefined);
+  }
+
+  /** Standbys that get every change. */
+  get standbys(): Peer[] {
+    return [...this.peers.values()].filter(({ streaming }) => streaming);
+  }
+
+  /** A node that is present and active. Of several the one of the newest term, which the others have to learn. */
+  get reigning(): Present | undefined {
+    let reigning: Present | undefined;
+    for (const peer of this.present)
+      if (isActive(peer) && (reigning === undefined || isNewer(peer, reigning))) reigning = peer;
+    return reigning;
+  }
+
+  /** Nodes of the cluster that are more than half of it. */
+  get majority(): number {
+    return Math.floor((this.peers.size + 1) / 2) + 1;
+  }
+
+  /** Standbys that may take over with what they have been told by this node: outbound numbers are used only as far as they know. */
+  get bound(): Peer[] {
+    return [...this.peers.values()].filter(({ bound }) => bound);
   }
 
   touch(record: SaRecord): void {
@@ -248,6 +274,11 @@ export class State {
     this.read('resync');
   }
 
+  persist(durable: Omit<Durable, 'promised'>): void {
+    const { promised } = this;
+    this.emit({ type: 'persist', durable: promised > durable.term ? { ...durable, promised } : durable });
+  }
+
   /** Hooks run one after the other; until they have, who has the addresses is not settled. */
   hook(name: 'claim' | 'release'): void {
     this.hooksPending++;
@@ -258,17 +289,25 @@ export class State {
     if (writes.length > 0) this.emit({ type: 'write', writes });
   }
 
-  send(body: FrameBody): void {
-    this.emit({ type: 'send', frame: { ...body, term: this.term } });
+  send(to: Peer | readonly Peer[], body: FrameBody): void {
+    const peers = Array.isArray(to) ? (to as readonly Peer[]) : [to as Peer];
+    if (peers.length === 0) return;
+    this.emit({ type: 'send', to: peers.map(({ name }) => name), frame: { ...body, term: this.term } });
   }
 
-  sendHello(): void {
+  /** To all standbys that get every change. */
+  tell(body: FrameBody): void {
+    this.send(this.standbys, body);
+  }
+
+  sendHello(to?: Peer): void {
     const { cluster, node, version, littleEndian } = this.settings;
-    this.send({ type: 'hello', cluster, node, version, littleEndian, role: this.role });
+    const linked = [...this.peers.values()].filter((peer) => peer.linked);
+    this.send(to ?? linked, { type: 'hello', cluster, node, version, littleEndian, role: this.role });
   }
 
   refuse(reason: string): void {
-    if (this.offered) this.send({ type: 'handoverRefused', reason });
+    if (this.offered && this.partner) this.send(this.partner, { type: 'handoverRefused', reason });
     else this.emit({ type: 'refused', reason });
     this.offered = false;
   }
@@ -281,6 +320,13 @@ export class State {
     this.effects.push(...effects);
   }
 }
+
+type Present = Peer & { readonly hello: NonNullable<Peer['hello']> };
+
+const isActive = (peer: Peer): peer is Present => peer.hello?.role === 'active';
+
+const isNewer = (one: Present, other: Present): boolean =>
+  one.hello.term > other.hello.term || (one.hello.term === other.hello.term && one.name < other.name);
 
 export const write = (op: Purpose['op'], handle: number, request: Write['request']): Write => ({
   request,

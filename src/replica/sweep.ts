@@ -16,7 +16,7 @@ const UNHEARD_MAX = 128;
 
 export function sweep(s: State, nowMs: number): void {
   const due = unheardSas(s, UNHEARD_MAX);
-  if (s.streaming) due.push(...silentSas(s, nowMs, READS_MAX - due.length));
+  if (s.standbys.length > 0) due.push(...silentSas(s, nowMs, READS_MAX - due.length));
   due.push(...nextOfSweep(s, nowMs, READS_MAX - due.length));
   if (due.length > 0) readCounters(s, due);
 }

@@ -9,10 +9,11 @@ import { claim } from './reign.ts';
 import { type Counters, countersOf, isParked, type SaRecord, takeHigher } from './sa.ts';
 import { selectsSa } from './select.ts';
 import { type State, type Takeover, write } from './state.ts';
+import { needsVotes } from './votes.ts';
 
 /** A standby becomes the active: a new term on disk, then every SA at its new position, then the addresses. */
 
-export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): void {
+export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number, force = false): void {
   const provenMs = provenAt(s, nowMs);
   const unseenMs = kind === 'switchover' ? 0 : Math.max(0, nowMs - provenMs);
   s.phase = 'takingOver';
@@ -24,14 +25,20 @@ export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number): 
     provenMs,
     complete: s.complete,
     term,
+    votes: undefined,
     positions: new Map(),
     failed: 0,
     retried: false,
     opened: false,
   };
+  if (needsVotes(s, force)) {
+    s.promised = term;
+    s.persist({ term: s.term, role: 'standby' });
+    return;
+  }
   if (!s.rules.durable) onTermStored(s, s.takeover);
   // Not as active yet: a daemon that dies before its SAs are open must not come back as if they were.
-  s.emit({ type: 'persist', durable: { term, role: 'standby', opening: true } });
+  s.persist({ term, role: 'standby', opening: true });
 }
 
 /** The new term is on disk: from now on it holds, here and, as soon as it hears of it, on the old active. */
@@ -110,7 +117,7 @@ export function onOpened(s: State): void {
   if (takeover === undefined) return;
   if (takeover.failed === 0 || takeover.retried) {
     takeover.opened = true;
-    s.emit({ type: 'persist', durable: { term: s.term, role: 'active' } });
+    s.persist({ term: s.term, role: 'active' });
     return;
   }
   takeover.retried = true;
@@ -134,7 +141,7 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
     const position = positions.get(record.handle);
     if (position) Object.assign(record.counters, position.counters);
     record.began = position?.counters;
-    record.timesTold = false;
+    record.timesBy = undefined;
     record.dirty = false;
     watch(s, record, nowMs);
     s.thresholdsDue.add(record);
@@ -142,6 +149,9 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
   s.dirty = [];
   s.takeover = undefined;
   s.used = undefined;
+  s.account = undefined;
+  s.vote = undefined;
+  s.reignTerm = s.term;
   s.offered = false;
   s.role = 'active';
   s.phase = 'steady';
@@ -171,7 +181,7 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
   // What the kernel said while this node was not active yet is read in one go.
   s.read('resync');
   s.sendHello();
-  if (s.peer?.role === 'standby') streamSnapshot(s);
+  for (const peer of s.present) if (peer.hello?.role === 'standby') streamSnapshot(s, peer);
 }
 
 /** What `promote` answers on a node that is active already: that is no failure for a script that makes sure. */

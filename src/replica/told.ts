@@ -23,11 +23,25 @@ export interface Rounds {
   provenMs: number | undefined;
 }
 
-export const newTold = (): Told => ({ sent: 0, round: 0, before: 0, proven: 0 });
+const newTold = (): Told => ({ sent: 0, round: 0, before: 0, proven: 0 });
 export const newRounds = (): Rounds => ({ current: 0, proven: 0, watched: undefined, provenMs: undefined });
 
-/** A number is being sent. */
-export function noteSent(rounds: Rounds, told: Told, progress: number): void {
+/** What of an SA each peer has been told, in the order of the peers. */
+export type ToldEach = Told[];
+
+interface Listener {
+  readonly index: number;
+  readonly rounds: Rounds;
+}
+
+/** A number is being sent to this peer. */
+export function noteSent(
+  { index, rounds }: Listener,
+  { told: each }: { readonly told: ToldEach },
+  progress: number,
+): void {
+  while (each.length <= index) each.push(newTold());
+  const told = each[index] as Told;
   if (told.round < rounds.current) {
     told.proven = told.round < rounds.proven ? told.sent : told.before;
     told.before = told.sent;
@@ -58,8 +72,9 @@ export function forgetProof(rounds: Rounds): void {
   rounds.provenMs = undefined;
 }
 
-/** The last number that has surely arrived. */
-export function arrived({ round, sent, before, proven }: Told, rounds: Rounds): number {
+/** The last number that has surely arrived there. */
+export function arrived({ index, rounds }: Listener, { told }: { readonly told: ToldEach }): number {
+  const { round, sent, before, proven } = told[index] ?? newTold();
   if (round < rounds.proven) return sent;
   return round === rounds.proven ? before : proven;
 }

@@ -46,5 +46,5 @@ export function shutUnfinished(s: State, reading: Reading, nowMs: number): void 
     s.provenMs = nowMs;
     beginUsed(s);
   }
-  s.emit({ type: 'persist', durable: { term: s.term, role: 'standby' } });
+  s.persist({ term: s.term, role: 'standby' });
 }

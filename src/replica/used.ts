@@ -4,6 +4,7 @@ import { adopt } from './account.ts';
 import type { Reading } from './effects.ts';
 import { type GrantEntry, grantFirst } from './grants.ts';
 import { sameSa, setNumbers } from './install.ts';
+import type { Peer } from './peer.ts';
 import { leapAbove } from './plan.ts';
 import { countersOf, counts64, directionOf, isParked, numberOf, type SaRecord, saKey } from './sa.ts';
 import { type State, write } from './state.ts';
@@ -67,20 +68,29 @@ export function onUsedRead(s: State, reading: Reading): void {
 /** Once the new active has given the SAs its handles. */
 export function tellUsed(s: State): void {
   const numbers = s.used?.numbers;
-  if (numbers === undefined || s.peer?.role !== 'active' || !s.complete || s.staleSas !== undefined) return;
+  const { reigning } = s;
+  if (numbers === undefined || reigning === undefined || !s.complete || s.staleSas !== undefined) return;
   s.used = undefined;
   const entries = [...numbers].filter(([record]) => s.sas.has(record)).map(([{ handle }, upTo]) => ({ handle, upTo }));
   for (let i = 0; i === 0 || i < entries.length; i += ENTRIES_MAX)
-    s.send({ type: 'used', last: i + ENTRIES_MAX >= entries.length, entries: entries.slice(i, i + ENTRIES_MAX) });
-  s.log('info', `told ${s.peer.node} the last number of ${entries.length} SAs that were open here`);
+    s.send(reigning, {
+      type: 'used',
+      last: i + ENTRIES_MAX >= entries.length,
+      entries: entries.slice(i, i + ENTRIES_MAX),
+    });
+  s.log('info', `told ${reigning.name} the last number of ${entries.length} SAs that were open here`);
 }
 
 // --- the new active -----------------------------------------------------------------------------------------------------
 
-export function onUsed(s: State, { last, entries }: { last: boolean; entries: readonly GrantEntry[] }): void {
+export function onUsed(
+  s: State,
+  { used }: Peer,
+  { last, entries }: { last: boolean; entries: readonly GrantEntry[] },
+): void {
   for (const { handle, upTo } of entries) {
     const record = s.sas.byHandle(handle);
-    if (record) s.usedThere.set(record, Math.max(upTo, s.usedThere.get(record) ?? 0));
+    if (record) used.set(record, Math.max(upTo, used.get(record) ?? 0));
   }
   // Not by events: which numbers this node has used meanwhile counts as it is now.
   if (!last || s.comparing) return;
@@ -89,8 +99,9 @@ export function onUsed(s: State, { last, entries }: { last: boolean; entries: re
 }
 
 export function onOverlapRead(s: State, reading: Reading, nowMs: number): void {
-  const there = [...s.usedThere].filter(([record]) => s.sas.has(record));
-  s.usedThere.clear();
+  const tellers = [...s.peers.values()].filter(({ used }) => used.size > 0);
+  const there = tellers.flatMap(({ used }) => [...used]).filter(([record]) => s.sas.has(record));
+  for (const { used } of tellers) used.clear();
   s.comparing = false;
   if (s.role !== 'active' || s.phase !== 'steady') return;
   adopt(s, reading, nowMs);
@@ -121,7 +132,7 @@ export function onOverlapRead(s: State, reading: Reading, nowMs: number): void {
       'warn',
       `of ${unknown.length} SAs this node does not know where it began, as its daemon was restarted: re-key them`,
     );
-  const node = s.peer?.node ?? 'the old active';
+  const node = tellers.map(({ name }) => name).join(', ') || 'the old active';
   if (overlaps.length === 0 && unknown.length === 0)
     s.log('info', `${node} has used no number of this node's reign (${there.length} SAs compared)`);
 }
@@ -142,10 +153,10 @@ function moveAbove(s: State, moved: readonly (readonly [SaRecord, number])[]): v
   const records = moved.map(([record]) => record);
   // A standby that would take over below them, were this node to die now, learns of it with the same frames.
   grantFirst(s, records);
-  if (s.bound && s.streaming) {
+  if (s.bound.length > 0) {
     const entries = records.map(({ handle, granted }) => ({ handle, upTo: granted }));
     for (let i = 0; i < entries.length; i += ENTRIES_MAX)
-      s.send({ type: 'grants', id: s.nextAsk++, entries: entries.slice(i, i + ENTRIES_MAX) });
+      s.tell({ type: 'grants', id: s.nextAsk++, entries: entries.slice(i, i + ENTRIES_MAX) });
   }
   s.write(records.map((record) => write('leap', record.handle, setNumbers(record, record.counters))));
   const ended = records.filter(({ sa, counters }) => isParked(sa, counters)).length;

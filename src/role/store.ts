@@ -7,12 +7,16 @@ import type { Durable, Role } from '../replica/index.ts';
  * the directory flushed, so that a crash leaves the old state or the new one.
  */
 export interface RoleStore {
-  load(): Promise<(Durable & { readonly bootId: string }) | undefined>;
+  /** `life` counts how often this has been called, if `save` has been after that. */
+  load(): Promise<(Durable & { readonly bootId: string; readonly life: number }) | undefined>;
   save(durable: Durable): Promise<void>;
   /** Hard packet limits of key managers that ceilings hide, by SA. Of this boot alone: afterwards there are other SAs. */
   loadLimits(): Promise<(readonly [sa: string, limit: bigint])[]>;
   saveLimits(limits: readonly (readonly [sa: string, limit: bigint])[]): Promise<void>;
 }
+
+/** Above it the numbers of grants would not be exact any more (2^53). */
+const LIVES_MAX = 2 ** 20;
 
 export class StateError extends Error {
   override readonly name = 'StateError';
@@ -22,6 +26,7 @@ export class StateError extends Error {
 export function roleStore(directory: string, bootId: string): RoleStore {
   const file = join(directory, 'role.json');
   const limitsFile = join(directory, 'limits.json');
+  let life = 1;
   return {
     async load() {
       let text: string;
@@ -37,9 +42,18 @@ export function roleStore(directory: string, bootId: string): RoleStore {
           `${file} is damaged. Look up the highest term with "xfrmsync status" on the other node, write {"term":N,"role":"standby"} into the file, and start again`,
         );
       }
-      return state;
+      life = state.life + 1;
+      return { ...state, life };
     },
-    save: ({ term, role, opening }) => replaceFile(file, { term, role, ...(opening ? { opening } : {}), bootId }),
+    save: ({ term, role, promised, opening }) =>
+      replaceFile(file, {
+        term,
+        role,
+        life,
+        bootId,
+        ...(promised ? { promised } : {}),
+        ...(opening ? { opening } : {}),
+      }),
     async loadLimits() {
       const text = await readFile(limitsFile, 'utf8').catch((error: NodeJS.ErrnoException) => {
         if (error.code === 'ENOENT') return '{}';
@@ -84,17 +98,27 @@ function parseLimits(text: string, bootId: string): [string, bigint][] | undefin
   }
 }
 
-function parse(text: string): (Durable & { bootId: string }) | undefined {
+function parse(text: string): (Durable & { bootId: string; life: number }) | undefined {
   try {
-    const { term, role, bootId, opening } = JSON.parse(text) as Record<string, unknown>;
-    if (!Number.isSafeInteger(term) || (term as number) < 0 || (term as number) > 0xffff_ffff) return undefined;
+    const { term, role, bootId, life = 0, promised = 0, opening } = JSON.parse(text) as Record<string, unknown>;
+    if (!isTerm(term) || !isTerm(promised)) return undefined;
     if (role !== 'active' && role !== 'standby') return undefined;
-    const saved = { term: term as number, role: role as Role, bootId: typeof bootId === 'string' ? bootId : '' };
-    return opening === true ? { ...saved, opening } : saved;
+    if (!Number.isSafeInteger(life) || (life as number) < 0 || (life as number) > LIVES_MAX) return undefined;
+    return {
+      term,
+      role: role as Role,
+      life: life as number,
+      bootId: typeof bootId === 'string' ? bootId : '',
+      ...(promised > 0 ? { promised } : {}),
+      ...(opening === true ? { opening } : {}),
+    };
   } catch {
     return undefined;
   }
 }
+
+const isTerm = (value: unknown): value is number =>
+  Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= 0xffff_ffff;
 
 /** Changes with every boot: after a boot the kernel has no SAs, so a node that was active is not any more. */
 export async function readBootId(): Promise<string> {

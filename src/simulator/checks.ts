@@ -30,8 +30,8 @@ interface Books {
   seq: number;
   /** The highest outbound number of which each node has been told. */
   readonly known: Map<Gateway, number>;
-  /** It was deleted on the active, and the other node has been told. */
-  deadOn: string | undefined;
+  /** It was deleted on the active, and these have been told. */
+  readonly deadOn: Set<Gateway>;
   deleted: boolean;
   /** By the last takeover: how far both numbers have moved beyond what was used, and from where. */
   opened: string;
@@ -84,6 +84,7 @@ export class Checks {
   #numbersAreKept: boolean;
   /** SAs can stop at their ceilings. */
   readonly #hasCeilings: boolean;
+  readonly #nodesAreMany: boolean;
   /** A grant is more than an SA carries until it is looked at. */
   readonly #hasRoom: boolean;
   readonly #lives: ReadonlyMap<number, Life>;
@@ -96,6 +97,7 @@ export class Checks {
     strict: boolean;
     fencing: boolean;
     mode: 'safe' | 'available';
+    nodes: number;
     numbersMin: number;
     lives: ReadonlyMap<number, Life>;
     whenIdle: (gateway: Gateway, happen: () => void) => void;
@@ -106,6 +108,7 @@ export class Checks {
     this.#hasCeilings = about.mode === 'safe';
     this.#hasRoom = about.numbersMin >= ROOM;
     this.#numbersAreKept = about.fencing || about.mode === 'safe';
+    this.#nodesAreMany = about.nodes > 2;
     this.#lives = about.lives;
     this.#whenIdle = about.whenIdle;
   }
@@ -124,7 +127,7 @@ export class Checks {
         oseq: first,
         seq: first,
         known: new Map(),
-        deadOn: undefined,
+        deadOn: new Set(),
         deleted: false,
         opened: '',
         skipped: 0,
@@ -213,11 +216,14 @@ export class Checks {
   onWrites(gateway: Gateway, writes: readonly Write[]): void {
     const term = gateway.daemon?.state.term ?? 0;
     for (const { request, purpose } of writes) {
+      if (purpose.op === 'open' && this.#nodesAreMany) this.#onBroughtBack(gateway, request);
       if (request.kind === 'NEWSA') {
         const key = keyNumber(request);
         const { deadOn } = this.#of(key);
-        if (deadOn !== undefined) {
-          const text = `${gateway.name} makes an SA (key ${key}) that was deleted, as ${deadOn} had been told`;
+        // Of several standbys each hears of it in its own time.
+        if (this.#nodesAreMany ? deadOn.has(gateway) : deadOn.size > 0) {
+          const names = [...deadOn].map(({ name }) => name).join(' and ');
+          const text = `${gateway.name} makes an SA (key ${key}) that was deleted, as ${names} had been told`;
           this.report('S3', text, this.#lives.get(key)?.flow);
         }
       }
@@ -228,6 +234,15 @@ export class Checks {
       if (key !== undefined && (request.kind === 'NEWSA' || request.kind === 'NEWAE'))
         this.#onOpened(gateway, key, request.attributes);
     }
+  }
+
+  /** Of several standbys, one that could not know of a deletion takes over: the SA is there again, for all. */
+  #onBroughtBack(gateway: Gateway, request: Write['request']): void {
+    const key = request.kind === 'NEWSA' ? keyNumber(request) : this.#keyOf(gateway, request);
+    const books = key === undefined ? undefined : this.#of(key);
+    if (books === undefined || books.deadOn.has(gateway)) return;
+    books.deadOn.clear();
+    books.deleted = false;
   }
 
   #onLeap(gateway: Gateway, request: Write['request']): void {
@@ -302,13 +317,13 @@ export class Checks {
   }
 
   /** Before a frame is taken in; what it returns looks at what has become of it. */
-  onFrame(gateway: Gateway, frame: Frame): () => void {
+  onFrame(gateway: Gateway, from: string, frame: Frame): () => void {
     const { daemon } = gateway;
     if (daemon === undefined) return () => {};
     const { state } = daemon;
     if (frame.term < state.term && frame.type !== 'hello') return this.#mustBeIdle(gateway, frame);
     const wasActive = state.role === 'active';
-    if (!wasActive && frame.term >= state.term && state.peer?.role === 'active') this.#onAccount(gateway, frame);
+    if (!wasActive && frame.term >= state.term && state.reigning?.name === from) this.#onAccount(gateway, frame);
     return () => {
       if (wasActive && state.role !== 'active') this.onBegun(gateway);
       if (state.role === 'standby' && (frame.type === 'counters' || frame.type === 'sa')) this.#lookAtRecords(gateway);
@@ -362,7 +377,7 @@ export class Checks {
         // What was to be written before that is written first.
         if (key !== undefined && this.#of(key).deleted)
           this.#whenIdle(gateway, () => {
-            this.#of(key).deadOn = gateway.name;
+            this.#of(key).deadOn.add(gateway);
           });
         break;
       }
@@ -431,7 +446,7 @@ export class Checks {
   onStatus(gateway: Gateway): void {
     const { daemon } = gateway;
     if (daemon === undefined) return;
-    const about = { kernel: 'emulated', peerName: 'the other', nowMs: daemon.nowMs, sas: true };
+    const about = { kernel: 'emulated', nowMs: daemon.nowMs, sas: true };
     this.onSaid(gateway, JSON.stringify(statusOf(daemon.state, about)));
   }
 }

@@ -33,7 +33,8 @@ export interface Surroundings {
   readonly random: Random;
   readonly kernel: SteppedKernel;
   readonly disk: Disk;
-  readonly wire: Wire;
+  /** To each other node. */
+  readonly wires: ReadonlyMap<string, Wire>;
   readonly bootId: number;
   /** The machine's time of day. */
   readonly realtimeMs: () => number;
@@ -50,9 +51,9 @@ export interface Watch {
   /** False: the event is lost without a word. */
   beforeAevent(cursor: AeventCursor): boolean;
   onWrites(writes: readonly Write[]): void;
-  onSend(frame: Frame): void;
+  onSend(to: readonly string[], frame: Frame): void;
   /** Before a frame is taken in; what it returns is called after that. */
-  onFrame(frame: Frame): () => void;
+  onFrame(from: string, frame: Frame): () => void;
   onSaid(text: string): void;
   onAnswer(answer: Answer): void;
 }
@@ -89,8 +90,8 @@ export class Daemon implements WireEnd {
   #queue: Effect[] = [];
   #pumping = false;
   #flushing = false;
-  #heardMs = 0;
-  #streams: Iterator<Frame>[] = [];
+  readonly #heardMs = new Map<string, number>();
+  #streams: { readonly to: string; readonly frames: Iterator<Frame> }[] = [];
   #hooks: ('claim' | 'release')[] = [];
   #hookRuns = false;
   /** Force, if the operator waits for an answer. */
@@ -111,9 +112,9 @@ export class Daemon implements WireEnd {
         ? fresh
         : saved.bootId === bootId
           ? saved
-          : { term: saved.term, role: 'standby' as const, bootId };
+          : { term: saved.term, promised: saved.promised ?? 0, role: 'standby' as const, bootId };
     const go = (): void => {
-      this.replica.start(start, disk.limits.bootId === bootId ? disk.limits.of : []);
+      this.replica.start(start, disk.limits.bootId === bootId ? disk.limits.of : [], ++disk.lives);
       this.#pump();
     };
     if (saved === undefined || saved.role !== start.role)
@@ -158,7 +159,7 @@ export class Daemon implements WireEnd {
     this.started = false;
     this.#events.close();
     this.#around.disk.crash();
-    this.#around.wire.vanish(this, withMachine);
+    for (const wire of this.#around.wires.values()) wire.vanish(this, withMachine);
   }
 
   pause(): void {
@@ -204,25 +205,25 @@ export class Daemon implements WireEnd {
     });
   }
 
-  onConnected(): void {
+  onConnected(peer: string): void {
     this.run(() => {
-      this.#heardMs = this.nowMs;
-      this.#input(() => this.replica.onConnected());
+      this.#heardMs.set(peer, this.nowMs);
+      this.#input(() => this.replica.onConnected(peer));
     });
   }
 
-  onDisconnected(reason: string): void {
+  onDisconnected(peer: string, reason: string): void {
     this.run(() => {
-      this.#around.watch.onSaid(`the link is down: ${reason}`);
-      this.#input(() => this.replica.onDisconnected());
+      this.#around.watch.onSaid(`the link to ${peer} is down: ${reason}`);
+      this.#input(() => this.replica.onDisconnected(peer));
     });
   }
 
-  onFrame(frame: Frame): void {
+  onFrame(peer: string, frame: Frame): void {
     this.run(() => {
-      this.#heardMs = this.nowMs;
-      const look = this.#around.watch.onFrame(frame);
-      this.#input(() => this.replica.onFrame(frame, this.nowMs), look);
+      this.#heardMs.set(peer, this.nowMs);
+      const look = this.#around.watch.onFrame(peer, frame);
+      this.#input(() => this.replica.onFrame(peer, frame, this.nowMs), look);
     });
   }
 
@@ -266,13 +267,15 @@ export class Daemon implements WireEnd {
   }
 
   #tick(): void {
-    const { times, wire } = this.#around;
+    const { times, wires } = this.#around;
     this.#after(times.pingMs, () => this.#tick());
-    if (wire.isConnected(this) && this.nowMs - this.#heardMs > times.timeoutMs)
-      wire.disconnect(this, `nothing came for ${times.timeoutMs} ms`);
     this.replica.setTimeOfDay(this.#around.realtimeMs() - this.nowMs);
-    if (this.#pumping) this.#send(this.replica.ping(this.nowMs));
-    else this.#input(() => this.replica.tick(this.nowMs));
+    for (const [peer, wire] of wires) {
+      if (wire.isConnected(this) && this.nowMs - (this.#heardMs.get(peer) ?? 0) > times.timeoutMs)
+        wire.disconnect(this, `nothing came for ${times.timeoutMs} ms`);
+      if (this.#pumping) this.#send([peer], this.replica.ping(peer, this.nowMs));
+    }
+    if (!this.#pumping) this.#input(() => this.replica.tick(this.nowMs));
   }
 
   #scheduleFlush(): void {
@@ -317,27 +320,29 @@ export class Daemon implements WireEnd {
     return this.#around.random.between(1, 40) / 16;
   }
 
-  #send(frame: Frame): void {
-    if (!this.#around.wire.isConnected(this)) return;
-    this.#around.watch.onSend(frame);
-    this.#around.wire.send(this, frame);
+  #send(to: readonly string[], frame: Frame): void {
+    const { wires, watch } = this.#around;
+    const there = to.filter((peer) => wires.get(peer)?.isConnected(this));
+    if (there.length === 0) return;
+    watch.onSend(there, frame);
+    for (const peer of there) wires.get(peer)?.send(this, frame);
   }
 
   /** True: it takes time, and `#next` is called after that. */
   #perform(effect: Effect): boolean {
     const { replica } = this;
-    const { kernel, watch, wire, disk, bootId } = this.#around;
+    const { kernel, watch, wires, disk, bootId } = this.#around;
     switch (effect.type) {
       case 'send':
-        this.#send(effect.frame);
+        this.#send(effect.to, effect.frame);
         return false;
       case 'stream':
-        this.#streams.push(effect.frames[Symbol.iterator]());
+        this.#streams.push({ to: effect.to, frames: effect.frames[Symbol.iterator]() });
         if (this.#streams.length === 1) this.#stream();
         return false;
       case 'pong':
         this.#events.drain();
-        replica.answerPing(effect.timeMs);
+        replica.answerPing(effect.to, effect.timeMs);
         return false;
       case 'write':
         this.#write(effect.writes);
@@ -401,7 +406,7 @@ export class Daemon implements WireEnd {
         this.#answer({ refused: effect.reason });
         return false;
       case 'disconnect':
-        wire.disconnect(this, effect.reason);
+        wires.get(effect.from)?.disconnect(this, effect.reason);
         return false;
       case 'log':
         watch.onSaid(effect.fields === undefined ? effect.text : `${effect.text} ${JSON.stringify(effect.fields)}`);
@@ -452,12 +457,12 @@ export class Daemon implements WireEnd {
     this.#after(this.#latencyMs(), () => {
       const [stream] = this.#streams;
       for (let i = 0; i < STREAM_MAX && stream !== undefined; i++) {
-        const { value, done } = stream.next();
+        const { value, done } = stream.frames.next();
         if (done) {
           this.#streams.shift();
           break;
         }
-        this.#send(value);
+        this.#send([stream.to], value);
       }
       if (this.#streams.length > 0) this.#stream();
     });

@@ -5,6 +5,8 @@ import type { Schedule } from './schedule.ts';
 /** Role and term of one machine, as `role/` keeps them: a crash leaves the old or the new, never half of either. */
 export class Disk {
   stored: (Durable & { readonly bootId: number }) | undefined;
+  /** How many daemons have started from it. */
+  lives = 0;
   /** Limits of key managers that ceilings hide, of one boot. */
   limits: { bootId: number; of: readonly (readonly [sa: string, limit: bigint])[] } = { bootId: 0, of: [] };
   /** Writes wait until then. */

@@ -105,12 +105,14 @@ export const actions: Readonly<Record<OperationKind, Action>> = {
     }
   },
   linkBreak(world, operation) {
-    did(world, operation, undefined, 'the link breaks');
-    world.wire.break();
+    const wires = wiresFor(world, operation);
+    did(world, operation, undefined, `${nameOf(wires)} breaks`);
+    for (const { wire } of wires) wire.break();
   },
   linkCut(world, operation) {
-    did(world, operation, undefined, `the link is cut for ${operation.ms} ms`);
-    world.wire.cutUntilMs = world.nowMs + operation.ms;
+    const wires = wiresFor(world, operation);
+    did(world, operation, undefined, `${nameOf(wires)} is cut for ${operation.ms} ms`);
+    for (const { wire } of wires) wire.cutUntilMs = world.nowMs + operation.ms;
     const { active } = world;
     if (operation.n < 20 && active) world.schedule.after(operation.ms / 2, () => failover(world, active));
   },
@@ -270,6 +272,17 @@ export const actions: Readonly<Record<OperationKind, Action>> = {
   },
 };
 
+/** All links, those of the active, or one. */
+function wiresFor(world: World, { n, sa }: Operation): World['wires'] {
+  const { wires, active } = world;
+  if (wires.length === 1 || n % 3 === 0) return wires;
+  const ofActive = wires.filter(({ between }) => active !== undefined && between.includes(active.name));
+  return n % 3 === 1 ? ofActive : wires.slice(sa % wires.length).slice(0, 1);
+}
+
+const nameOf = (wires: World['wires']): string =>
+  `the link ${wires.map(({ between }) => between.join('-')).join(', ')}`;
+
 function remove(world: World, flow: Flow): boolean {
   const active = steady(world);
   const { life } = flow;
@@ -287,8 +300,8 @@ function switchover(world: World): void {
 
 /** Somebody decides that a node is not to be the active any more. */
 function failover(world: World, from: Gateway): void {
-  const other = world.gateways.find((g) => g !== from);
-  if (!from.reigns || !other?.daemon?.listens || !other.daemon.state.complete) return;
+  const other = world.gateways.find((g) => g !== from && g.daemon?.listens && g.daemon.state.complete);
+  if (!from.reigns || other === undefined) return;
   world.operator.fence(from);
   world.operator.promote(other, false);
 }

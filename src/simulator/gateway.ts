@@ -12,7 +12,8 @@ import type { Wire } from './wire.ts';
 export interface Site {
   readonly clock: VirtualClock;
   readonly schedule: Schedule;
-  readonly wire: Wire;
+  /** From this node to each other one. */
+  wires(node: string): ReadonlyMap<string, Wire>;
   readonly times: DaemonTimes;
   readonly release: string;
   settings(node: string): ReplicaSettings;
@@ -65,10 +66,10 @@ export class Gateway {
 
   startDaemon(): void {
     if (!this.on || this.daemon?.alive) return;
-    const { schedule, wire, times } = this.#site;
+    const { schedule, times } = this.#site;
     const around = {
       schedule,
-      wire,
+      wires: this.#site.wires(this.name),
       times,
       random: this.#random,
       kernel: this.kernel,

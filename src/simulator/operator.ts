@@ -51,9 +51,11 @@ export class Operator {
   promote(gateway: Gateway, force: boolean): void {
     const { daemon } = gateway;
     if (!daemon?.listens) return;
-    const planned = daemon.state.peer?.role === 'active' && !force;
+    const planned = daemon.state.reigning !== undefined && !force;
     if (!planned && daemon.state.role !== 'active') {
-      if (this.#isOutdated(gateway)) {
+      // Of three nodes or more, a majority says so without being asked.
+      const isAlone = force || this.#world.plan.nodes === 2;
+      if (isAlone && this.#isOutdated(gateway)) {
         this.#world.story(
           gateway,
           'has not heard of the last reign: its account must not be used, its daemon is started anew',
@@ -66,11 +68,13 @@ export class Operator {
         this.#world.crash(gateway, OFF_MS);
         return;
       }
-      for (const other of this.#world.gateways) if (other !== gateway) this.#silence(other, daemon.state.term);
+      for (const other of this.#world.gateways)
+        if (other !== gateway && (isAlone || other.reigns))
+          this.#silence(other, isAlone ? daemon.state.term : Number.POSITIVE_INFINITY);
       this.#lift(gateway);
     }
     this.#world.story(gateway, `promote${force ? ' --force' : ''}`);
-    if (force && !daemon.state.complete) this.#world.checks.onForced();
+    if (force && (this.#world.plan.nodes > 2 || !daemon.state.complete)) this.#world.checks.onForced();
     daemon.promote(force);
   }
 
@@ -115,7 +119,9 @@ export class Operator {
     const complete =
       ready.find((g) => g.daemon?.state.complete && g !== this.#tried) ?? ready.find((g) => g.daemon?.state.complete);
     const [any] = ready;
-    if (complete !== undefined) {
+    // Enough others may be down for no majority to agree.
+    const isHopeless = plan.nodes > 2 && idleMs > 2 * FORCE_AFTER_MS;
+    if (complete !== undefined && !isHopeless) {
       this.#triedMs = nowMs;
       this.#tried = complete;
       this.promote(complete, false);

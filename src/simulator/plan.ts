@@ -6,6 +6,8 @@ import { type Random, randomOf } from './random.ts';
 /** What a world is made of, and what will happen in it: all of it follows from a seed, and a part of it can be left out. */
 export interface WorldPlan {
   readonly seed: number;
+  /** Gateways. */
+  readonly nodes: number;
   readonly inbound: 'strict' | 'window';
   /** What an active does that has lost its standby, and how many numbers a grant has at least. */
   readonly mode: 'safe' | 'available';
@@ -61,11 +63,17 @@ export interface SaPlan {
 export interface PlanOptions {
   readonly inbound: 'strict' | 'window' | undefined;
   readonly without: keyof Rules | undefined;
+  /** How many gateways; otherwise 2 to 5, as the seed says. */
+  readonly nodes?: number | undefined;
 }
 
 /** Which of the seed's sequences this is. */
 const GRANTS = 5;
-const isAboutGrants = (rule: keyof Rules | undefined): boolean => rule === 'grants' || rule === 'ceiling';
+const NODES = 6;
+/** Most clusters are pairs. */
+const SIZES = [2, 2, 2, 2, 3, 3, 4, 5];
+const isAboutGrants = (rule: keyof Rules | undefined): boolean =>
+  rule === 'grants' || rule === 'ceiling' || rule === 'votes';
 const SAS_MAX = 6;
 const OPERATIONS_MIN = 8;
 const OPERATIONS_MAX = 24;
@@ -73,7 +81,7 @@ const START_MS = 400;
 const GAP_MS_MAX = 900;
 const TWO_32 = 2 ** 32;
 
-export function makePlan(seed: number, { inbound, without }: PlanOptions): WorldPlan {
+export function makePlan(seed: number, { inbound, without, nodes }: PlanOptions): WorldPlan {
   const r = randomOf(seed, 1);
   const disturbed = r.chance(0.6);
   const saysDirection = r.chance(0.4);
@@ -81,7 +89,7 @@ export function makePlan(seed: number, { inbound, without }: PlanOptions): World
     makeSa(r, i % 2 === 0 ? 'out' : 'in', saysDirection),
   );
   const fastest = Math.max(...sas.filter(({ direction }) => direction === 'in').map(({ pps }) => pps));
-  const fencing = without === undefined ? r.chance(0.92) : without !== 'ceiling';
+  const fencing = without === undefined ? r.chance(0.92) : without !== 'ceiling' && without !== 'votes';
   const operations: Operation[] = [];
   let atMs = START_MS;
   for (let n = r.between(OPERATIONS_MIN, OPERATIONS_MAX); n > 0; n--) {
@@ -91,6 +99,7 @@ export function makePlan(seed: number, { inbound, without }: PlanOptions): World
   const g = randomOf(seed, GRANTS);
   return {
     seed,
+    nodes: nodes ?? (without === undefined ? randomOf(seed, NODES).pick(SIZES) : without === 'votes' ? 3 : 2),
     mode: isAboutGrants(without) || (without === undefined && g.chance(0.5)) ? 'safe' : 'available',
     numbersMin: isAboutGrants(without) ? 64 : g.pick([32, 256, 512, 1 << 18]),
     inbound: inbound ?? (without === 'strict' || r.chance(0.8) ? 'strict' : 'window'),

@@ -13,6 +13,8 @@ interface SimulateOptions {
   readonly takeovers: number;
   readonly inbound?: 'strict' | 'window' | undefined;
   readonly without?: RuleSwitch | undefined;
+  /** Gateways of each cluster; otherwise 2 to 5. */
+  readonly nodes?: number | undefined;
   /** Called after each world. */
   readonly onWorld?: (so: Totals) => void;
 }
@@ -40,9 +42,9 @@ export interface Failure {
 const BARREN_MAX = 200;
 
 const planOfWorld = (
-  { seed, inbound, without }: Pick<SimulateOptions, 'seed' | 'inbound' | 'without'>,
+  { seed, inbound, without, nodes }: Pick<SimulateOptions, 'seed' | 'inbound' | 'without' | 'nodes'>,
   world: number,
-): WorldPlan => makePlan(randomOf(seed, world).u32(), { inbound, without });
+): WorldPlan => makePlan(randomOf(seed, world).u32(), { inbound, without, nodes });
 
 /** Makes worlds until enough takeovers have happened, or one has broken a rule. */
 export function simulate(options: SimulateOptions): { readonly totals: Totals; readonly failure: Failure | undefined } {

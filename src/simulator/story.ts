@@ -38,6 +38,7 @@ export function describePlan({
   sas,
   leftOut,
   times,
+  nodes,
   ...plan
 }: WorldPlan): string[] {
   const flows = sas.flatMap((sa, i) =>
@@ -46,7 +47,7 @@ export function describePlan({
       : [`  SA ${i}: ${sa.direction}, ${sa.window}, ${sa.pattern}, ${sa.pps} packets/s, from ${sa.first}`],
   );
   return [
-    `inbound ${inbound}, ${fencing ? 'with' : 'without'} a fence, install ${install}, Linux ${release}`,
+    `${nodes} nodes, inbound ${inbound}, ${fencing ? 'with' : 'without'} a fence, install ${install}, Linux ${release}`,
     `mode ${mode}, grants of at least ${numbersMin} numbers`,
     `ping ${times.pingMs} ms, timeout ${times.timeoutMs} ms, flush ${times.flushMs} ms, at most ${plan.rateMaxPps} packets/s out, ${plan.rateFloorPps} in`,
     ...flows,

@@ -15,9 +15,9 @@ export interface WireEnd {
   readonly listens: boolean;
   /** Calls `happen` in the daemon's process: later, if it is stopped. */
   run(happen: () => void): void;
-  onConnected(): void;
-  onDisconnected(reason: string): void;
-  onFrame(frame: Frame): void;
+  onConnected(peer: string): void;
+  onDisconnected(peer: string, reason: string): void;
+  onFrame(peer: string, frame: Frame): void;
 }
 
 const DIAL_MS_MIN = 20;
@@ -26,12 +26,15 @@ const DIAL_MS_MAX = 200;
 const RETRANSMIT_MS = 200;
 
 interface Connection {
+  readonly ends: readonly [WireEnd, WireEnd];
   /** The daemons at its ends that still hold it. */
   readonly held: Set<WireEnd>;
   /** What is on its way from an end, and when the last of it will have arrived. */
   readonly under: Map<WireEnd, Uint8Array[]>;
   readonly arrivalMs: Map<WireEnd, number>;
 }
+
+const nameOfOther = ({ ends }: Connection, end: WireEnd): string => (ends[0] === end ? ends[1] : ends[0]).name;
 
 export class Wire {
   /** The path is cut until then. */
@@ -42,7 +45,7 @@ export class Wire {
   readonly #ends: () => readonly WireEnd[];
   readonly #connections = new Map<WireEnd, Connection>();
 
-  /** `ends`: the daemons that run now. */
+  /** `ends`: the daemons of the two nodes that run now. */
   constructor(schedule: Schedule, random: Random, ends: () => readonly WireEnd[]) {
     this.#schedule = schedule;
     this.#random = random;
@@ -78,7 +81,7 @@ export class Wire {
       for (const to of [...connection.held]) {
         if (to === from) continue;
         to.run(() => {
-          if (connection.held.has(to)) to.onFrame(decodeFrame(bytes));
+          if (connection.held.has(to)) to.onFrame(from.name, decodeFrame(bytes));
         });
       }
     });
@@ -88,7 +91,7 @@ export class Wire {
   disconnect(end: WireEnd, reason: string): void {
     const connection = this.#letGo(end);
     if (connection === undefined) return;
-    end.onDisconnected(reason);
+    end.onDisconnected(nameOfOther(connection, end), reason);
     this.#tellOthers(connection);
   }
 
@@ -117,7 +120,7 @@ export class Wire {
         other.run(() => {
           if (!connection.held.has(other)) return;
           this.#letGo(other);
-          other.onDisconnected('the connection was closed');
+          other.onDisconnected(nameOfOther(connection, other), 'the connection was closed');
         });
       }
     });
@@ -137,10 +140,16 @@ export class Wire {
     const [listener, dialer] = [...ends].sort((a, b) => (a.name < b.name ? -1 : 1));
     if (listener === undefined || dialer === undefined || this.isConnected(dialer)) return;
     // The listener may still hold a connection whose other end is gone.
-    if (this.#letGo(listener) !== undefined) listener.onDisconnected('replaced by a newer connection');
-    const connection: Connection = { held: new Set([listener, dialer]), under: new Map(), arrivalMs: new Map() };
+    if (this.#letGo(listener) !== undefined) listener.onDisconnected(dialer.name, 'replaced by a newer connection');
+    const connection: Connection = {
+      ends: [listener, dialer],
+      held: new Set([listener, dialer]),
+      under: new Map(),
+      arrivalMs: new Map(),
+    };
     for (const end of connection.held) connection.under.set(end, []);
     for (const end of [listener, dialer]) this.#connections.set(end, connection);
-    for (const end of [listener, dialer]) end.onConnected();
+    listener.onConnected(dialer.name);
+    dialer.onConnected(listener.name);
   }
 }

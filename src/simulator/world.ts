@@ -2,7 +2,7 @@ import type { Sa } from '../client/index.ts';
 import { VirtualClock } from '../kernel/emulated/index.ts';
 import { allRules, type ReplicaSettings, type TakeoverReport } from '../replica/index.ts';
 import { Checks, type Violation } from './checks.ts';
-import type { Answer, Watch } from './daemon.ts';
+import type { Answer, Daemon, Watch } from './daemon.ts';
 import { actions } from './faults.ts';
 import { Gateway } from './gateway.ts';
 import { Operator } from './operator.ts';
@@ -13,7 +13,10 @@ import { Schedule } from './schedule.ts';
 import { type Flow, type Life, newLife, Traffic } from './traffic.ts';
 import { Wire } from './wire.ts';
 
-/** A cluster on a virtual clock: gateways, the link between them, peers, an attacker, an operator, and what befalls them. */
+/** A cluster on a virtual clock: gateways, the links between them, peers, an attacker, an operator, and what befalls them. */
+
+/** Nodes of the largest cluster; the first one is active at the start. */
+const NAMES = ['a', 'b', 'c', 'd', 'e'];
 
 /** The time of day when a world begins: a whole second. */
 const EPOCH_MS = 1_700_000_000_000;
@@ -61,7 +64,8 @@ export class World {
   readonly clock = new VirtualClock(EPOCH_MS);
   readonly schedule = new Schedule(this.clock);
   readonly checks: Checks;
-  readonly wire: Wire;
+  /** Between any two nodes. */
+  readonly wires: readonly { readonly between: readonly [string, string]; readonly wire: Wire }[];
   readonly gateways: readonly Gateway[];
   readonly traffic: Traffic;
   readonly operator: Operator;
@@ -77,6 +81,7 @@ export class World {
   /** Machines on which a daemon has died in a handover: some of their SAs may still let packets in. */
   readonly halfHanded = new Set<Gateway>();
   readonly #tell: Tell | undefined;
+  #turns = 0;
   #takeovers = 0;
   #switchovers = 0;
   #keys = 1000;
@@ -92,17 +97,30 @@ export class World {
       strict: plan.inbound === 'strict',
       fencing: plan.fencing,
       mode: plan.mode,
+      nodes: plan.nodes,
       numbersMin: plan.numbersMin,
       lives: this.lives,
       whenIdle: (gateway, happen) => this.#whenIdle(gateway, happen),
     });
-    this.wire = new Wire(this.schedule, randomOf(seed, 3), () =>
-      this.gateways.flatMap((g) => (g.on && g.daemon?.alive ? [g.daemon] : [])),
+    const names = NAMES.slice(0, plan.nodes);
+    const wireRandom = randomOf(seed, 3);
+    this.wires = names.flatMap((one, i) =>
+      names.slice(i + 1).map((other) => {
+        const between = [one, other] as const;
+        const ends = (): Daemon[] =>
+          this.gateways.flatMap((g) => (between.includes(g.name) && g.on && g.daemon?.alive ? [g.daemon] : []));
+        return { between, wire: new Wire(this.schedule, wireRandom, ends) };
+      }),
     );
     const site = {
       clock: this.clock,
       schedule: this.schedule,
-      wire: this.wire,
+      wires: (node: string) =>
+        new Map(
+          this.wires.flatMap(({ between: [one, other], wire }) =>
+            one === node ? [[other, wire] as const] : other === node ? [[one, wire] as const] : [],
+          ),
+        ),
       times: plan.times,
       release: plan.release,
       settings: (node: string) => this.#settings(node),
@@ -110,7 +128,7 @@ export class World {
       onStored: (_: Gateway, term: number) => this.checks.onStored(term),
       move: (gateway: Gateway, name: 'claim' | 'release') => this.move(gateway, name),
     };
-    this.gateways = ['a', 'b'].map(
+    this.gateways = names.map(
       (name, i) => new Gateway(site, name, i === 0 ? 'active' : 'standby', randomOf(seed, 10 + i)),
     );
     const world = this;
@@ -137,9 +155,11 @@ export class World {
     return this.gateways.find((g) => g.reigns && !g.fenced) ?? this.gateways.find((g) => g.reigns);
   }
 
+  /** One of them, each in its turn. */
   get standby(): Gateway | undefined {
     const { active } = this;
-    return this.gateways.find((g) => g !== active);
+    const standbys = this.gateways.filter((g) => g !== active);
+    return standbys[standbys.length > 1 ? this.#turns++ % standbys.length : 0];
   }
 
   story(who: Gateway | undefined, what: string): void {
@@ -185,7 +205,7 @@ export class World {
     this.story(undefined, 'everything is mended');
     this.trap = undefined;
     this.losing.clear();
-    this.wire.cutUntilMs = 0;
+    for (const { wire } of this.wires) wire.cutUntilMs = 0;
     this.pathCutUntilMs = 0;
     for (const gateway of this.gateways) {
       gateway.disk.failsUntilMs = 0;
@@ -215,16 +235,23 @@ export class World {
     const [active] = actives;
     if (active?.daemon === undefined || actives.length !== 1) return `${actives.length} nodes are active`;
     if (active.fenced) return `${active.name} is active and fenced`;
-    const other = this.gateways.find((g) => g !== active);
-    const standby = other?.daemon;
-    if (other === undefined || standby === undefined || !standby.idle) return 'the standby does not run';
+    for (const other of this.gateways) {
+      const difference = other === active ? undefined : this.#differenceTo(active, active.daemon, other);
+      if (difference !== undefined) return difference;
+    }
+    return undefined;
+  }
+
+  #differenceTo(active: Gateway, daemon: Daemon, other: Gateway): string | undefined {
+    const standby = other.daemon;
+    if (standby === undefined || !standby.idle) return `the standby ${other.name} does not run`;
     if (!standby.state.complete) return `${other.name} is not complete`;
-    if (standby.state.term !== active.daemon.state.term) return 'the terms differ';
+    if (standby.state.term !== daemon.state.term) return 'the terms differ';
     // One whose numbers are used up is taken by no kernel, if it has a direction.
     const here = [...active.kernel.sas].flatMap(([key, sa]) => (isExhausted(sa) ? [] : [key]));
     const known = [...standby.state.sas].length;
-    if (known !== active.daemon.state.sas.size)
-      return `${active.name} has ${active.daemon.state.sas.size} SAs, ${other.name} ${known}`;
+    if (known !== daemon.state.sas.size)
+      return `${active.name} has ${daemon.state.sas.size} SAs, ${other.name} ${known}`;
     const there = other.kernel.sas;
     if (this.plan.install === 'immediate' && (there.size > known || !here.every((key) => there.has(key))))
       return `the kernel of ${other.name} has other SAs than that of ${active.name}`;
@@ -310,7 +337,7 @@ export class World {
     return {
       cluster: 'c',
       node,
-      peers: ['a', 'b'].filter((name) => name !== node),
+      peers: this.gateways.flatMap(({ name }) => (name === node ? [] : [name])),
       version: '0',
       littleEndian: true,
       selection: {
@@ -366,11 +393,12 @@ export class World {
               this.story(gateway, `kernel: ${purpose.op} ${request.kind} ${numbersOf(request)}`);
           }
       },
-      onSend: (frame) => {
+      onSend: (to, frame) => {
         this.checks.onSend(gateway, frame);
-        if (this.#tell && !quiet.has(frame.type)) this.story(gateway, `sends ${frame.type}, term ${frame.term}`);
+        if (this.#tell && !quiet.has(frame.type))
+          this.story(gateway, `sends ${to.join(' and ')} ${frame.type}, term ${frame.term}`);
       },
-      onFrame: (frame) => this.checks.onFrame(gateway, frame),
+      onFrame: (from, frame) => this.checks.onFrame(gateway, from, frame),
       onSaid: (text) => {
         this.checks.onSaid(gateway, text);
         this.story(gateway, text);

@@ -23,7 +23,7 @@ describe('the ends of the link', () => {
     const config = await readConfig(join(folder, 'a', 'xfrmsync.toml'));
     const [own, other] = ends.map(([host, port]) => ({ host, port }));
     expect(config.link.listen).toEqual(own);
-    expect(config.peer.address).toEqual(other);
+    expect(config.peer[0]?.address).toEqual(other);
     expect(await readFile(join(folder, 'b', 'xfrmsync.toml'), 'utf8')).toContain('[peer]');
   });
 

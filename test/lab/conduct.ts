@@ -201,7 +201,7 @@ class Drill {
     const status = await this.#daemons.until(
       gateway,
       'a complete standby',
-      (s) => s.role === 'standby' && s.peer.connected && s.complete && s.sas === wanted,
+      (s) => s.role === 'standby' && s.peers.every(({ connected }) => connected) && s.complete && s.sas === wanted,
     );
     this.#say(`${gateway} is a complete standby with ${status.sas} SAs, term ${status.term}`);
   }

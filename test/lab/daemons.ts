@@ -9,7 +9,7 @@ export interface Status {
   node: string;
   role: 'active' | 'standby';
   term: number;
-  peer: { connected: boolean };
+  peers: { connected: boolean }[];
   complete: boolean;
   sas: number;
 }

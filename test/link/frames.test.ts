@@ -32,7 +32,21 @@ const body = fc.oneof(
     role: fc.constantFrom('active' as const, 'standby' as const),
     littleEndian: fc.boolean(),
   }),
-  fc.record({ type: fc.constant('snapshotBegin' as const), sas: u32, policies: u32 }),
+  fc.record({ type: fc.constant('snapshotBegin' as const), sas: u32, policies: u32, asked: large }),
+  fc.record({
+    type: fc.constant('vote' as const),
+    newTerm: u32,
+    account: u32,
+    asked: large,
+    planned: fc.boolean(),
+  }),
+  fc.record({
+    type: fc.constant('voted' as const),
+    newTerm: u32,
+    promised: u32,
+    refusal: fc.string({ maxLength: 100 }),
+  }),
+  fc.record({ type: fc.constant('withdrawn' as const), newTerm: u32 }),
   fc.constantFrom(
     { type: 'snapshotEnd' as const },
     { type: 'resyncRequest' as const },

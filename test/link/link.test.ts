@@ -52,8 +52,8 @@ describe('two nodes with the right keys', () => {
     await using pair = await new Pair(await freePort()).connected();
     const { a, b } = pair;
     for (let i = 0; i < 100; i++) {
-      a.link.send(ping(i));
-      b.link.send(ping(-i));
+      a.send(ping(i));
+      b.send(ping(-i));
     }
     await Promise.all([a, b].map((end) => end.until(() => end.frames.length === 100)));
     expect(b.frames).toEqual(Array.from({ length: 100 }, (_, i) => ping(i)));
@@ -63,9 +63,9 @@ describe('two nodes with the right keys', () => {
   it('find each other again after a connection that broke, with the listening end started last', async () => {
     const pair = new Pair(await freePort());
     const { a, b } = pair;
-    await b.link.open();
+    await b.links.open();
     await b.until(() => b.has('cannot reach'));
-    await a.link.open();
+    await a.links.open();
     await Promise.all([a, b].map((end) => end.until(() => end.has('connected'))));
     b.link.settled();
     a.link.disconnect('a test');
@@ -98,7 +98,7 @@ describe('two nodes with the right keys', () => {
     b.link.pause();
     let sent = 0;
     for (; sent < 100_000 && a.link.connected; sent++) {
-      a.link.send(counters(sent, 1000));
+      a.send(counters(sent, 1000));
       if (sent % 16 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     expect(a.has('does not keep up')).toBe(true);
@@ -112,7 +112,7 @@ describe('two nodes with the right keys', () => {
     await using pair = await new Pair(await freePort()).connected();
     const { a, b } = pair;
     b.link.pause();
-    for (let i = 0; i < 1000; i++) a.link.send(ping(i));
+    for (let i = 0; i < 1000; i++) a.send(ping(i));
     b.link.resume();
     await b.until(() => b.frames.length === 1000);
     expect(b.frames.at(-1)).toEqual(ping(999));
@@ -135,8 +135,8 @@ describe('two nodes with the right keys', () => {
   it('a link that is closed while it dials leaves nothing behind', async () => {
     const before = process.getActiveResourcesInfo().length;
     const pair = new Pair(await freePort());
-    await pair.b.link.open();
-    pair.b.link.close();
+    await pair.b.links.open();
+    pair.b.links.close();
     while (process.getActiveResourcesInfo().length > before) await new Promise((resolve) => setImmediate(resolve));
     expect(pair.b.said).toEqual([]);
   });
@@ -144,7 +144,7 @@ describe('two nodes with the right keys', () => {
   it('an address that is taken: said with the address', async () => {
     await using pair = await new Pair(await freePort()).open();
     const other = new Pair(pair.port);
-    await expect(other.a.link.open()).rejects.toMatchObject({
+    await expect(other.a.links.open()).rejects.toMatchObject({
       code: 'ERR_CONNECTION',
       message: expect.stringContaining(`127.0.0.1 port ${pair.port}`),
     });
@@ -190,24 +190,24 @@ describe('everybody else is turned away', () => {
   ];
   it.each(strangers)('%s: closed, one line, and the real node still connects', async (_, come, words) => {
     await using pair = new Pair(await freePort());
-    await pair.a.link.open();
+    await pair.a.links.open();
     for (let i = 0; i < 3; i++) {
       const { closed } = await come(pair.port);
       await closed;
     }
     await pair.a.until(() => pair.a.has(words));
     expect(pair.a.said.filter((line) => line.startsWith('trouble')).length).toBe(1);
-    await pair.b.link.open();
+    await pair.b.links.open();
     await pair.a.until(() => pair.a.has('connected'));
-    pair.b.link.send(ping(1));
+    pair.b.send(ping(1));
     await pair.a.until(() => pair.a.frames.length === 1);
   });
 
   it('forty who connect and say nothing do not keep the other node out', async () => {
     await using pair = new Pair(await freePort());
-    await pair.a.link.open();
+    await pair.a.links.open();
     const idle = await Promise.all(Array.from({ length: 40 }, () => raw(pair.port)));
-    await pair.b.link.open();
+    await pair.b.links.open();
     await pair.a.until(() => pair.a.has('connected'));
     expect(pair.a.frames).toEqual([]);
     for (const { socket } of idle) socket.destroy();
@@ -217,7 +217,7 @@ describe('everybody else is turned away', () => {
     await using pair = await new Pair(await freePort()).connected();
     const { closed } = await tls(pair.port, identities.stranger);
     await closed;
-    pair.a.link.send(ping(5));
+    pair.a.send(ping(5));
     await pair.b.until(() => pair.b.frames.length === 1);
     expect(pair.b.has('disconnected')).toBe(false);
   });
@@ -230,7 +230,7 @@ describe('the right key and wrong bytes', () => {
     ['an unknown type', Buffer.from([0, 0, 0, 5, 77, 0, 0, 0, 1]), 'unknown type'],
   ])('%s ends the connection, and says so', async (_, bytes, words) => {
     await using pair = new Pair(await freePort());
-    await pair.a.link.open();
+    await pair.a.links.open();
     const { socket, closed } = await tls(pair.port);
     await pair.a.until(() => pair.a.has('connected'));
     socket.write(bytes);
@@ -241,22 +241,22 @@ describe('the right key and wrong bytes', () => {
 
   it('half a frame and then silence: the connection stands, nothing is handed on, a new one takes its place', async () => {
     await using pair = new Pair(await freePort());
-    await pair.a.link.open();
+    await pair.a.links.open();
     const { socket, closed } = await tls(pair.port);
     const whole = encodeFrame(ping(1));
     socket.write(encodeFrame(ping(0)));
     socket.write(whole.subarray(0, 7));
     await pair.a.until(() => pair.a.frames.length === 1);
-    await pair.b.link.open();
+    await pair.b.links.open();
     await closed;
-    pair.b.link.send(ping(2));
+    pair.b.send(ping(2));
     await pair.a.until(() => pair.a.frames.length === 2);
     expect(pair.a.frames.at(-1)).toEqual(ping(2));
   });
 
   it('frames that come byte by byte, and many in one piece', async () => {
     await using pair = new Pair(await freePort());
-    await pair.a.link.open();
+    await pair.a.links.open();
     const { socket } = await tls(pair.port);
     const bytes = Buffer.concat(Array.from({ length: 50 }, (_, i) => encodeFrame(ping(i))));
     for (const byte of encodeFrame(ping(99))) {
@@ -279,9 +279,9 @@ describe('the right key and wrong bytes', () => {
     });
     await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
     const pair = new Pair(port);
-    await pair.b.link.open();
+    await pair.b.links.open();
     await pair.b.until(() => times.length >= 4);
-    pair.b.link.close();
+    pair.b.links.close();
     server.close();
     times = times.slice(0, 4);
     const gaps = times.slice(1).map((t, i) => t - (times[i] as number));

@@ -1,5 +1,5 @@
 import { type AddressInfo, connect as connectTcp, createServer, type Socket } from 'node:net';
-import { type Identity, Link, type LinkOptions, makeIdentity } from '../../src/link/index.ts';
+import { type Endpoint, type Identity, Links, makeIdentity } from '../../src/link/index.ts';
 import type { Frame } from '../../src/replica/index.ts';
 
 /** Two ends of a link on the loopback, and everything that was said to each. */
@@ -18,28 +18,52 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+/** One end: who it is, and whom it takes. */
+export interface EndOptions {
+  readonly identity: Identity;
+  readonly listen: Endpoint;
+  readonly peer: Endpoint;
+  readonly peerPin: string;
+  readonly dials: boolean;
+}
+
+const OTHER = 'other';
+
 export class End {
-  readonly link: Link;
+  readonly links: Links;
   readonly frames: Frame[] = [];
   readonly said: string[] = [];
   readonly #waiting = new Set<() => void>();
   onFrame: (frame: Frame) => void = (frame) => this.frames.push(frame);
 
-  constructor(options: LinkOptions) {
+  constructor({ identity, listen, peer, peerPin, dials }: EndOptions) {
     const note = (text: string): void => {
       this.said.push(text);
       this.changed();
     };
-    this.link = new Link(options, {
-      onConnected: () => note('connected'),
-      onDisconnected: (reason) => note(`disconnected: ${reason}`),
-      onFrame: (frame) => {
-        this.onFrame(frame);
-        this.changed();
+    const peers = [{ name: OTHER, pin: peerPin, address: peer, dials }];
+    this.links = new Links(
+      { identity, listen, peers },
+      {
+        onConnected: () => note('connected'),
+        onDisconnected: (_, reason) => note(`disconnected: ${reason}`),
+        onFrame: (_, frame) => {
+          this.onFrame(frame);
+          this.changed();
+        },
+        onWritable: () => this.changed(),
+        onTrouble: (text) => note(`trouble: ${text}`),
       },
-      onWritable: () => this.changed(),
-      onTrouble: (text) => note(`trouble: ${text}`),
-    });
+    );
+  }
+
+  /** The link to the other end. */
+  get link() {
+    return this.links.to(OTHER);
+  }
+
+  send(frame: Frame): void {
+    this.links.send([OTHER], frame);
   }
 
   changed(): void {
@@ -69,7 +93,7 @@ export class Pair implements AsyncDisposable {
   readonly a: End;
   readonly b: End;
 
-  constructor(port: number, options: { a?: Partial<LinkOptions>; b?: Partial<LinkOptions> } = {}) {
+  constructor(port: number, options: { a?: Partial<EndOptions>; b?: Partial<EndOptions> } = {}) {
     this.port = port;
     const here = { host: '127.0.0.1', port };
     const common = { listen: here, peer: here };
@@ -78,8 +102,8 @@ export class Pair implements AsyncDisposable {
   }
 
   async open(): Promise<this> {
-    await this.a.link.open();
-    await this.b.link.open();
+    await this.a.links.open();
+    await this.b.links.open();
     return this;
   }
 
@@ -90,8 +114,8 @@ export class Pair implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.a.link.close();
-    this.b.link.close();
+    this.a.links.close();
+    this.b.links.close();
   }
 }
 

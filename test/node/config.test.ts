@@ -105,7 +105,7 @@ at = "127.0.0.1:4502"
         timeout_ms: 2000,
         flush_ms: 5,
       },
-      peer: { name: 'b', address: { host: '::1', port: 4500 }, pin: PIN },
+      peer: [{ name: 'b', address: { host: '::1', port: 4500 }, pin: PIN }],
       replicate: {
         protocols: [50, 51],
         policies: true,

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import type { Kernel } from '../../src/kernel/index.ts';
-import { callControl, checkHooks, initPair, readConfig, type Status, startNode } from '../../src/node/index.ts';
+import { callControl, checkHooks, initCluster, readConfig, type Status, startNode } from '../../src/node/index.ts';
 import { freePort } from '../link/peers.ts';
 
 /** Real nodes over loopback TLS, on any kernel. */
@@ -15,34 +15,40 @@ export const TEST_TIMEOUT_MS = 2 * WAIT_MS;
 /** Asking often enough to be quick, seldom enough to leave the processor to the daemons. */
 const ASK_MS = 10;
 
+/** Nodes of a cluster; a pair has the first two. */
+type Name = 'a' | 'b' | 'c';
+
 export class Cluster implements AsyncDisposable {
   readonly directory: string;
   readonly port: number;
-  readonly lines: Record<'a' | 'b', { level: number; msg: string }[]> = { a: [], b: [] };
-  readonly nodes: Partial<Record<'a' | 'b', Awaited<ReturnType<typeof startNode>>>> = {};
+  readonly lines: Record<Name, { level: number; msg: string }[]> = { a: [], b: [], c: [] };
+  readonly nodes: Partial<Record<Name, Awaited<ReturnType<typeof startNode>>>> = {};
 
   private constructor(directory: string, port: number) {
     this.directory = directory;
     this.port = port;
   }
 
-  static async make(): Promise<Cluster> {
+  static async make(names: readonly Name[] = ['a', 'b']): Promise<Cluster> {
     const directory = await mkdtemp(join(tmpdir(), 'xfrmsync-node-'));
     const port = await freePort();
-    const nodes = ['a', 'b'].map((name) => ({ name, address: '127.0.0.1' }));
-    await initPair({ directory, cluster: 'test', nodes, port });
+    const nodes: { name: Name; address: string; port?: number }[] = [];
+    // Of a pair one node listens, of more each but the last.
+    for (const name of names)
+      nodes.push({ name, address: '127.0.0.1', ...(names.length > 2 ? { port: await freePort() } : {}) });
+    await initCluster({ directory, cluster: 'test', nodes, port });
     const cluster = new Cluster(directory, port);
-    for (const name of ['a', 'b'] as const)
+    for (const name of names)
       await cluster.set(name, 'link', { ping_ms: 20, timeout_ms: 1000 }, 'hooks', { timeout_ms: 2000 });
     return cluster;
   }
 
-  file(name: 'a' | 'b', file = 'xfrmsync.toml'): string {
+  file(name: Name, file = 'xfrmsync.toml'): string {
     return join(this.directory, name, file);
   }
 
   /** Tables and keys to put in. */
-  async set(name: 'a' | 'b', ...changes: (string | Record<string, unknown>)[]): Promise<void> {
+  async set(name: Name, ...changes: (string | Record<string, unknown>)[]): Promise<void> {
     let text = await readFile(this.file(name), 'utf8');
     for (let i = 0; i < changes.length; i += 2) {
       const table = `[${changes[i]}]\n`;
@@ -58,33 +64,33 @@ export class Cluster implements AsyncDisposable {
     await writeFile(this.file(name), text);
   }
 
-  async start(name: 'a' | 'b', kernel: Kernel): Promise<void> {
+  async start(name: Name, kernel: Kernel): Promise<void> {
     const config = await readConfig(this.file(name));
     await checkHooks(config);
     const log = pino({ level: 'debug' }, { write: (line) => void this.lines[name].push(JSON.parse(line)) });
     this.nodes[name] = await startNode(config, { kernel }, log, '0.0.0');
   }
 
-  async stop(name: 'a' | 'b'): Promise<void> {
+  async stop(name: Name): Promise<void> {
     await this.nodes[name]?.stop();
     delete this.nodes[name];
   }
 
   /** As SIGTERM does. */
-  async resign(name: 'a' | 'b'): Promise<void> {
+  async resign(name: Name): Promise<void> {
     await this.nodes[name]?.stop({ resign: true });
     delete this.nodes[name];
   }
 
-  control(name: 'a' | 'b', request: Parameters<typeof callControl>[1]): Promise<object> {
+  control(name: Name, request: Parameters<typeof callControl>[1]): Promise<object> {
     return callControl(this.file(name, 'control.sock'), request);
   }
 
-  async status(name: 'a' | 'b', sas = false): Promise<Status> {
+  async status(name: Name, sas = false): Promise<Status> {
     return (await this.control(name, { command: 'status', sas })) as Status;
   }
 
-  async until(name: 'a' | 'b', right: (status: Status) => boolean): Promise<Status> {
+  async until(name: Name, right: (status: Status) => boolean): Promise<Status> {
     let status: Status | undefined;
     await this.when(
       async () => {
@@ -101,7 +107,7 @@ export class Cluster implements AsyncDisposable {
     const deadline = performance.now() + WAIT_MS;
     while (!(await right())) {
       if (performance.now() > deadline) {
-        const lines = (['a', 'b'] as const).map((name) =>
+        const lines = (['a', 'b', 'c'] as const).map((name) =>
           this.lines[name].map(({ msg }) => `${name}: ${msg}`).join('\n'),
         );
         throw new Error([`after ${WAIT_MS} ms ${what()}`, ...lines].join('\n'));
@@ -110,12 +116,12 @@ export class Cluster implements AsyncDisposable {
     }
   }
 
-  said(name: 'a' | 'b', text: string): string[] {
+  said(name: Name, text: string): string[] {
     return this.lines[name].map(({ msg }) => msg).filter((msg) => msg.includes(text));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const name of ['a', 'b'] as const) await this.stop(name);
+    for (const name of ['a', 'b', 'c'] as const) await this.stop(name);
     await rm(this.directory, { recursive: true, force: true });
   }
 }

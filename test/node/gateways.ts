@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { callControl, initPair, type Status } from '../../src/node/index.ts';
+import { callControl, initCluster, type Status } from '../../src/node/index.ts';
 import { type Namespace, newNamespace } from '../kernel/native.ts';
 
 /** Two machines in small: a network namespace each, a cable between them, and the program as its users start it. */
@@ -68,7 +68,7 @@ export class Gateways implements AsyncDisposable {
     const gateways = new Gateways(directory, { a: await newNamespace(), b: await newNamespace() });
     try {
       const nodes = names.map((name) => ({ name, address: addresses[name] }));
-      await initPair({ directory, cluster: 'test', nodes, port: PORT });
+      await initCluster({ directory, cluster: 'test', nodes, port: PORT });
       const [pid] = /\d+/.exec(gateways.namespaces.b.path) as RegExpExecArray;
       await gateways.ip('a', 'link', 'add', 'sync0', 'type', 'veth', 'peer', 'name', 'sync0', 'netns', pid as string);
       for (const name of names) {

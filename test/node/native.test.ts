@@ -72,11 +72,11 @@ describeNative('two nodes on this kernel', () => {
       });
     const children = { a: start('a'), b: start('b') };
     try {
-      await reach('b', (s) => s.complete && s.peer.connected);
+      await reach('b', (s) => s.complete && s.peers.every(({ connected }) => connected));
       children.a.kill('SIGKILL');
       await once(children.a, 'close');
       await expect(cluster.status('a')).rejects.toMatchObject({ code: 'ERR_NO_DAEMON' });
-      await reach('b', (s) => !s.peer.connected);
+      await reach('b', (s) => !s.peers.some(({ connected }) => connected));
       expect(await cluster.control('b', { command: 'promote' })).toMatchObject({ kind: 'takeover', term: 2 });
       children.a = start('a');
       await reach('a', (s) => s.role === 'standby' && s.complete && s.term === 2);

@@ -116,9 +116,9 @@ describe('two daemons', () => {
       await cluster.set(name, 'hooks', { claim: '../hook.sh', release: '../hook.sh' });
     const doors = await running(cluster);
     doors.transmit('a', 7);
-    await cluster.until('b', (s) => s.clockOffsetMs !== null);
+    await cluster.until('b', (s) => s.peers[0]?.clockOffsetMs !== null);
     // Two nodes on one machine.
-    const { clockOffsetMs, clockUncertaintyMs } = await cluster.status('b');
+    const [{ clockOffsetMs, clockUncertaintyMs } = {}] = (await cluster.status('b')).peers;
     expect(Math.abs(clockOffsetMs ?? Number.NaN)).toBeLessThanOrEqual(clockUncertaintyMs ?? Number.NaN);
     await cluster.when(async () => {
       const plan = (await cluster.control('b', { command: 'dryRun' })) as DryRun;
@@ -152,7 +152,7 @@ describe('two daemons', () => {
     const sent = doors.transmit('a', 1000);
     await cluster.stop('a');
     await doors.with('a', (client) => client.flushSas());
-    await cluster.until('b', (s) => !s.peer.connected);
+    await cluster.until('b', (s) => !s.peers.some(({ connected }) => connected));
     expect(await cluster.control('b', { command: 'promote' })).toMatchObject({ kind: 'takeover', term: 2, sas: 2 });
     const [next] = doors.transmit('b', 1);
     expect(next).toBeGreaterThan(sent.at(-1) as number);
@@ -186,13 +186,13 @@ describe('two daemons', () => {
     await using cluster = await Cluster.make();
     await running(cluster);
     await cluster.stop('b');
-    await cluster.until('a', (s) => !s.peer.connected);
+    await cluster.until('a', (s) => !s.peers.some(({ connected }) => connected));
     await cluster.control('a', { command: 'demote', force: true });
     await cluster.start('b', new EmulatedKernel());
-    await cluster.until('b', (s) => s.peer.connected);
+    await cluster.until('b', (s) => s.peers.every(({ connected }) => connected));
     const since = performance.now();
     await cluster.when(() => performance.now() - since > 1500);
-    expect((await cluster.status('b')).peer.connected).toBe(true);
+    expect((await cluster.status('b')).peers[0]?.connected).toBe(true);
     expect(cluster.said('b', 'nobody forwards')).toHaveLength(1);
     expect(cluster.said('a', 'is down')).toHaveLength(1);
   });

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { XfrmClient } from '../../src/client/index.ts';
 import { linuxKernel } from '../../src/kernel/index.ts';
-import { initPair } from '../../src/node/index.ts';
+import { initCluster } from '../../src/node/index.ts';
 import { policy } from '../../src/simulator/sas.ts';
 import { describeNative } from '../kernel/native.ts';
 import { Gateways, main, type Outcome, TEST_TIMEOUT_MS, texts, when, xfrmsync } from './gateways.ts';
@@ -41,7 +41,7 @@ describe('a daemon that cannot start says why in one line, with exit code 2', ()
     directory = await mkdtemp(join(tmpdir(), 'xfrmsync-program-'));
     await chmod(directory, 0o755);
     const nodes = ['a', 'b'].map((name) => ({ name, address: '127.0.0.1' }));
-    await initPair({ directory, cluster: 'c', nodes, port: 4510 });
+    await initCluster({ directory, cluster: 'c', nodes, port: 4510 });
     good = await readFile(join(directory, 'a', 'xfrmsync.toml'), 'utf8');
     await writeFile(join(directory, 'a', 'open.pem'), await readFile(join(directory, 'a', 'key.pem')), { mode: 0o644 });
     await writeFile(join(directory, 'a', 'garbage.pem'), 'garbage\n', { mode: 0o600 });
@@ -108,8 +108,8 @@ describeNative('the program, in a namespace for each node, with a cable between 
 
     // The far end loses its carrier too: no FIN and no RST comes to either.
     await g.ip('a', 'link', 'set', 'sync0', 'down');
-    await g.until('b', (s) => !s.peer.connected);
-    await g.until('a', (s) => !s.peer.connected);
+    await g.until('b', (s) => !s.peers.some(({ connected }) => connected));
+    await g.until('a', (s) => !s.peers.some(({ connected }) => connected));
     expect(texts(daemons.b.stderr()).filter((text) => text === 'the link to a is down')).toHaveLength(1);
     expectOneLine(await g.command('b', 'switchover'), /not connected, and a switchover needs both.*xfrmsync promote/);
     const looked = await g.command('b', 'promote', '--dry-run', '--json');
@@ -141,13 +141,22 @@ describeNative('the program, in a namespace for each node, with a cable between 
       phase: 'steady',
       complete: true,
       bound: false,
-      peer: { name: 'b', connected: true, role: 'active', term: 2 },
+      peers: [
+        {
+          name: 'b',
+          connected: true,
+          role: 'active',
+          term: 2,
+          bound: false,
+          behindMs: null,
+          clockOffsetMs: expect.any(Number),
+          clockUncertaintyMs: expect.any(Number),
+        },
+      ],
       sas: 0,
       installed: 0,
       policies: 3,
       unseenMs: expect.any(Number),
-      clockOffsetMs: expect.any(Number),
-      clockUncertaintyMs: expect.any(Number),
       exposure: { packets: 0, ms: 0, worst: null },
       quiet: 0,
       counts: expect.any(Object),
@@ -201,7 +210,7 @@ describeNative('the program, in a namespace for each node, with a cable between 
     const full = openSync('/dev/full', 'w');
     const b = g.start('b', full);
     closeSync(full);
-    await g.until('b', (s) => s.complete && s.peer.connected);
+    await g.until('b', (s) => s.complete && s.peers.every(({ connected }) => connected));
     await kernel.addPolicy(policy('10.9.0.0'));
     await g.until('b', (s) => s.policies === 1);
     await kernel.flushPolicies();
@@ -233,7 +242,7 @@ describeNative('the program, in a namespace for each node, with a cable between 
       ]);
       await g.until('b', (s) => s.complete);
       a.child.kill('SIGKILL');
-      await g.until('b', (s) => !s.peer.connected);
+      await g.until('b', (s) => !s.peers.some(({ connected }) => connected));
       const filler = join(`/proc/${b.child.pid}/root`, state, 'filler');
       await expect(writeFile(filler, Buffer.alloc(64 << 10))).rejects.toMatchObject({ code: 'ENOSPC' });
 

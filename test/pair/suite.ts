@@ -39,7 +39,7 @@ async function die(pair: Pair, active: Gateway): Promise<void> {
   await pair.cluster.stop(active);
   await pair.flow(active, UNSEEN);
   await pair.powerOff(active);
-  await pair.cluster.until(otherOf(active), (s) => !s.peer.connected);
+  await pair.cluster.until(otherOf(active), (s) => !s.peers.some(({ connected }) => connected));
 }
 
 /** No SA of a gateway lets anything out, and nothing recorded comes in. */
@@ -100,7 +100,7 @@ export const pairChecks: Readonly<Record<string, Check>> = {
       ok((await known(direction)) <= HELD_BACK.replayThresh + 1);
     }
     await pair.powerOff('a');
-    await pair.cluster.until('b', (s) => !s.peer.connected);
+    await pair.cluster.until('b', (s) => !s.peers.some(({ connected }) => connected));
     same((await pair.promote('b')).kind, 'takeover');
     await pair.replay('b');
     const packets = await pair.transmit('b', ESN, 1);
@@ -113,7 +113,7 @@ export const pairChecks: Readonly<Record<string, Check>> = {
     for (const name of ['a', 'b'] as const)
       await pair.cluster.until(name, (s) => s.quiet === 2 * all.length && s.exposure?.packets === 0);
     await pair.powerOff('a');
-    await pair.cluster.until('b', (s) => !s.peer.connected);
+    await pair.cluster.until('b', (s) => !s.peers.some(({ connected }) => connected));
     same((await pair.promote('b')).kind, 'takeover');
     await pair.replay('b');
     await pair.flow('b', 3);
@@ -176,7 +176,7 @@ export const pairChecks: Readonly<Record<string, Check>> = {
     await pair.flow('a', 11);
     await pair.inStep('b');
     await pair.powerOff('a');
-    await pair.cluster.until('b', (s) => !s.peer.connected);
+    await pair.cluster.until('b', (s) => !s.peers.some(({ connected }) => connected));
     await pair.promote('b');
     await pair.replay('b');
     await pair.flow('b', 3);
@@ -200,7 +200,7 @@ export const pairChecks: Readonly<Record<string, Check>> = {
         same((await pair.receive(to, n, 1)).accepted.length, 1);
       }
       await pair.flow(to, 2);
-      await pair.cluster.until(otherOf(to), (s) => s.complete && s.peer.role === 'active');
+      await pair.cluster.until(otherOf(to), (s) => s.complete && s.peers[0]?.role === 'active');
     }
     await pair.inStep('a');
   },
@@ -244,7 +244,7 @@ export const pairChecks: Readonly<Record<string, Check>> = {
     await using pair = await Pair.make(make);
     await pair.flow('a', 10);
     await pair.cluster.stop('a');
-    await pair.cluster.until('b', (s) => !s.peer.connected);
+    await pair.cluster.until('b', (s) => !s.peers.some(({ connected }) => connected));
     same((await pair.promote('b')).kind, 'takeover');
     await pair.start('a');
     await pair.cluster.until('a', (s) => s.role === 'standby' && s.term === 2 && s.complete);
@@ -262,7 +262,7 @@ export const pairChecks: Readonly<Record<string, Check>> = {
       await pair.flow('a', 10);
       await pair.inStep('b');
       pair.cable.pull();
-      await pair.cluster.until('b', (s) => !s.peer.connected);
+      await pair.cluster.until('b', (s) => !s.peers.some(({ connected }) => connected));
       same((await pair.promote('b')).kind, 'takeover');
       // Both are alive, both believe to be active, and both have traffic.
       for (const n of all) {
@@ -290,7 +290,7 @@ export const pairChecks: Readonly<Record<string, Check>> = {
     await pair.flow('a', 10);
     await pair.inStep('b');
     await pair.cluster.stop('b');
-    await pair.cluster.until('a', (s) => !s.peer.connected && s.bound);
+    await pair.cluster.until('a', (s) => !s.peers.some(({ connected }) => connected) && s.bound);
     await pair.cluster.control('a', { command: 'dismiss' });
     await pair.cluster.when(async () =>
       (await pair.sas('a')).every(
@@ -309,7 +309,7 @@ export const pairChecks: Readonly<Record<string, Check>> = {
     await pair.inStep('b');
     await pair.cluster.when(async () => (await pair.sas('b')).length === 2 * all.length - 1);
     await pair.powerOff('a');
-    await pair.cluster.until('b', (s) => !s.peer.connected);
+    await pair.cluster.until('b', (s) => !s.peers.some(({ connected }) => connected));
     await pair.promote('b');
     await pair.replay('b');
   },
@@ -342,7 +342,7 @@ export const pairChecks: Readonly<Record<string, Check>> = {
     same((await pair.receive('a', ESN, 40)).accepted.length, 40);
     await pair.cluster.when(async () => (await pair.account('b', ESN, 'out')).oseq === 2 ** 32 + 24);
     await pair.powerOff('a');
-    await pair.cluster.until('b', (s) => !s.peer.connected);
+    await pair.cluster.until('b', (s) => !s.peers.some(({ connected }) => connected));
     await pair.promote('b');
     const next = await pair.transmit('b', ESN, 3);
     same((await pair.machine.arrive('peer', next)).length, 3);

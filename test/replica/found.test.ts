@@ -64,7 +64,7 @@ describe('a standby', () => {
       type: 'counters',
       entries: [{ handle: record?.handle ?? 0, counters: { ...counters, addTime: 1_700_000_000, useTime: 0 } }],
     };
-    world.b.replica.onFrame({ ...frame, term: 1 }, world.nowMs);
+    world.b.replica.onFrame('a', { ...frame, term: 1 }, world.nowMs);
     expect(record?.counters).toMatchObject({ oseq: 10, packets: 9 });
   });
 
@@ -149,7 +149,7 @@ it('a takeover by force without an account goes on far above all that another no
   // The old active hears of the new reign, and nothing more.
   a.crash();
   a.start();
-  a.replica.onConnected();
+  a.replica.onConnected('b');
   world.demote(a, true);
   b.powerOff();
   world.promote(a, true);
@@ -407,7 +407,7 @@ describe('terms', () => {
     b.disk = { term: 2, role: 'standby' };
     b.start();
     b.replica.promote(world.nowMs, { force: true }); // into term 4
-    b.replica.onConnected();
+    b.replica.onConnected('a');
     const hello = {
       type: 'hello',
       cluster: 'c',
@@ -416,7 +416,7 @@ describe('terms', () => {
       littleEndian: true,
       version: '0',
     } as const;
-    b.replica.onFrame({ ...hello, term: 3 }, world.nowMs);
+    b.replica.onFrame('a', { ...hello, term: 3 }, world.nowMs);
     while (b.step()) {}
     expect(b.disk).toEqual({ term: 4, role: 'active' });
     expect(b.state.term).toBe(4);
@@ -463,7 +463,7 @@ describe('numbers of 32 bits, with a bitmap attribute', () => {
     world.settle();
     // Its upper half is no part of its numbers: a kernel that is given one begins anew below.
     const handle = record?.handle ?? 0;
-    b.replica.onFrame({ type: 'used', last: true, entries: [{ handle, upTo: 2 ** 32 }], term: 2 }, world.nowMs);
+    b.replica.onFrame('a', { type: 'used', last: true, entries: [{ handle, upTo: 2 ** 32 }], term: 2 }, world.nowMs);
     world.settle();
     expect(record?.counters).toMatchObject({ oseq: 0xffff_ffff, oseqHi: 0 });
     expect(b.kernel.transmit(id(OUT))).toBeUndefined();

@@ -193,7 +193,7 @@ describe('changes', () => {
     for (let i = 0; i < 100; i++) a.kernel.transmit(id(0x102));
     a.readEvents();
     world.nowMs += 500;
-    a.replica.answerPing(world.nowMs);
+    a.replica.answerPing('b', world.nowMs);
     while (world.deliver(a)) {}
     expect(b.state.provenMs).toBe(proven);
     world.settle();
@@ -378,16 +378,15 @@ describe('the link', () => {
       version: '0',
     } as const;
     for (let i = 0; i < 3; i++) {
-      world.connected = true;
-      world.a.replica.onConnected();
-      world.a.replica.onFrame({ ...hello, ...wrong }, world.nowMs);
+      world.a.replica.onConnected('b');
+      world.a.replica.onFrame('b', { ...hello, ...wrong }, world.nowMs);
       const effects = world.a.replica.take();
       expect(effects.some((e) => e.type === 'disconnect')).toBe(true);
       expect(effects.filter((e) => e.type === 'log' && e.text.includes(words))).toHaveLength(i === 0 ? 1 : 0);
-      world.a.replica.onDisconnected();
+      world.a.replica.onDisconnected('b');
       world.a.replica.take();
     }
-    expect(world.a.state).toMatchObject({ role: 'active', term: 1, peer: undefined });
+    expect(world.a.state).toMatchObject({ role: 'active', term: 1, present: [] });
   });
 
   it('both nodes hear each other in every combination of roles', () => {
@@ -395,6 +394,7 @@ describe('the link', () => {
     world.demote(world.a, true);
     world.settle();
     world.b.replica.onFrame(
+      'a',
       { type: 'hello', term: 1, cluster: 'c', node: 'a', role: 'standby', littleEndian: true, version: '0' },
       0,
     );

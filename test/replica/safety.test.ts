@@ -176,8 +176,8 @@ class Game {
         const other = world.other(at);
         const otherMayReign = other.alive && (other.state.role === 'active' || other.state.phase === 'takingOver');
         // Without the other node's consent only when it is dead: the operator's, or the fence's, part.
-        if (at.alive && (!otherMayReign || at.state.peer !== undefined)) {
-          if (otherMayReign && at.state.peer?.role !== 'active' && other.state.role === 'active') break;
+        if (at.alive && (!otherMayReign || at.state.present.length > 0)) {
+          if (otherMayReign && at.state.reigning === undefined && other.state.role === 'active') break;
           at.replica.promote(world.nowMs, { force: false });
         }
         break;

@@ -307,6 +307,7 @@ describe('reigns', () => {
     expect(b.state.term).toBe(2);
     b.step(); // something has been opened, or is about to be
     b.replica.onFrame(
+      'a',
       { type: 'hello', term: 9, cluster: 'c', node: 'a', role: 'active', littleEndian: true, version: '0' },
       world.nowMs,
     );
@@ -324,8 +325,9 @@ describe('reigns', () => {
     world.cut();
     world.promote(b);
     world.demote(b, true);
-    b.replica.onConnected();
+    b.replica.onConnected('a');
     b.replica.onFrame(
+      'a',
       { type: 'hello', term: 1, cluster: 'c', node: 'a', role: 'active', littleEndian: true, version: '0' },
       0,
     );
@@ -347,7 +349,7 @@ describe('reigns', () => {
       { type: 'counters', entries: [{ handle: first?.handle ?? 0, counters }] },
       { type: 'saDelete', handle: first?.handle ?? 0 },
       { type: 'sa', handle: 77, thresholds: { packets: 2, timerMs: 1000 }, granted: 0, sa: sa(0x999) },
-      { type: 'snapshotBegin', sas: 0, policies: 0 },
+      { type: 'snapshotBegin', sas: 0, policies: 0, asked: 0 },
       { type: 'snapshotEnd' },
       { type: 'policy', policy: policy('10.7.0.0') },
       { type: 'policyDelete', policy: policy('10.1.0.0') },
@@ -357,9 +359,11 @@ describe('reigns', () => {
       { type: 'pong', timeMs: 1e9 },
     ] as const;
     for (const frame of old) {
-      b.replica.onFrame({ ...frame, term: 1 }, 0);
+      b.replica.onFrame('a', { ...frame, term: 1 }, 0);
       const effects = b.replica.take();
-      expect(effects).toEqual([{ type: 'send', frame: expect.objectContaining({ type: 'hello', term: 2 }) }]);
+      expect(effects).toEqual([
+        { type: 'send', to: ['a'], frame: expect.objectContaining({ type: 'hello', term: 2 }) },
+      ]);
     }
     expect(JSON.stringify([...b.state.sas].map((r) => r.counters))).toBe(before);
     expect(b.state).toMatchObject({ role: 'standby', term: 2, phase: 'steady' });

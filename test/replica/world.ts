@@ -18,8 +18,8 @@ import { SteppedKernel } from '../../src/simulator/stepped-kernel.ts';
 import { AeventCursor, decodeMessage, XfrmMsg } from '../../src/xfrm/index.ts';
 
 /**
- * Two replicas, each with an emulated kernel and a disk, a link between them and a clock, all of it stepped by hand: what a node would do
- * at once is done one effect at a time, so that a test can cut the link or kill a node between any two of them.
+ * Replicas, each with an emulated kernel and a disk, links between them and a clock, all of it stepped by hand: what a node would do at once
+ * is done one effect at a time, so that a test can cut links or kill a node between any two of them.
  */
 
 /** Steps that a world may take until it is quiet: more means that two nodes keep each other busy for ever. */
@@ -41,6 +41,8 @@ export interface WorldOptions {
   readonly sweepMs?: number;
   /** Of the kernels. */
   readonly hz?: number;
+  /** Names of the nodes; the first one is active. */
+  readonly names?: readonly string[];
 }
 
 export class TestNode {
@@ -56,8 +58,9 @@ export class TestNode {
   replica!: Replica;
   alive = false;
   queue: Effect[] = [];
-  streams: Iterator<Frame>[] = [];
-  readonly outbox: Uint8Array[] = [];
+  lives = 0;
+  streams: { readonly to: string; readonly frames: Iterator<Frame> }[] = [];
+  readonly outbox: { readonly to: string; readonly bytes: Uint8Array }[] = [];
   readonly said: string[] = [];
   readonly hooks: string[] = [];
   answers: ({ promoted: TakeoverReport } | { refused: string } | { demoted: true })[] = [];
@@ -80,7 +83,7 @@ export class TestNode {
     this.replica = new Replica(this.#world.settings(this.name));
     this.alive = true;
     this.kernel.listen();
-    this.replica.start(this.disk);
+    this.replica.start(this.disk, [], ++this.lives);
     // As in a node: the kernel has been read before anybody is talked to.
     while (this.step()) {}
   }
@@ -91,7 +94,7 @@ export class TestNode {
     this.queue = [];
     this.streams = [];
     this.kernel.deafen();
-    this.#world.cut();
+    this.#world.cut(this.name);
   }
 
   /** The machine dies: kernel and addresses are gone, the disk stays. After a boot nobody is active. */
@@ -146,14 +149,15 @@ export class TestNode {
   #streamOne(): boolean {
     const [stream] = this.streams;
     if (stream === undefined) return false;
-    const { value, done } = stream.next();
+    const { value, done } = stream.frames.next();
     if (done) this.streams.shift();
-    else this.#send(value);
+    else this.#send([stream.to], value);
     return true;
   }
 
-  #send(frame: Frame): void {
-    if (this.#world.connected) this.outbox.push(encodeFrame(frame));
+  #send(to: readonly string[], frame: Frame): void {
+    for (const peer of to)
+      if (this.#world.areConnected(this.name, peer)) this.outbox.push({ to: peer, bytes: encodeFrame(frame) });
   }
 
   #perform(effect: Effect): void {
@@ -161,14 +165,14 @@ export class TestNode {
     const { nowMs } = this.#world;
     switch (effect.type) {
       case 'send':
-        this.#send(effect.frame);
+        this.#send(effect.to, effect.frame);
         break;
       case 'stream':
-        this.streams.push(effect.frames[Symbol.iterator]());
+        this.streams.push({ to: effect.to, frames: effect.frames[Symbol.iterator]() });
         break;
       case 'pong':
         this.readEvents();
-        replica.answerPing(effect.timeMs);
+        replica.answerPing(effect.to, effect.timeMs);
         break;
       case 'write': {
         const results = effect.writes.map(({ request }) => kernel.execute(request));
@@ -222,7 +226,7 @@ export class TestNode {
         this.answers.push({ demoted: true });
         break;
       case 'disconnect':
-        this.#world.cut();
+        this.#world.cut(this.name, effect.from);
         break;
       case 'log':
         this.said.push(`${effect.level}: ${effect.text}`);
@@ -233,9 +237,9 @@ export class TestNode {
 
 export class World {
   readonly #options: WorldOptions;
-  readonly a: TestNode;
-  readonly b: TestNode;
-  connected = false;
+  readonly nodes: readonly TestNode[];
+  /** Links that are up, each by the names of its ends in order. */
+  readonly #links = new Set<string>();
   /** Who has the shared addresses: traffic goes there. */
   holder: TestNode | undefined;
   /** Frames delivered so far, for tests that look at what was said. */
@@ -243,9 +247,26 @@ export class World {
 
   constructor(options: WorldOptions = {}) {
     this.#options = options;
-    const { offsetMs = 0 } = options;
-    this.a = new TestNode(this, 'a', { term: 1, role: 'active' }, new VirtualClock(EPOCH_MS));
-    this.b = new TestNode(this, 'b', { term: 0, role: 'standby' }, new VirtualClock(EPOCH_MS + offsetMs));
+    const { offsetMs = 0, names = ['a', 'b'] } = options;
+    this.nodes = names.map((name, i) =>
+      i === 0
+        ? new TestNode(this, name, { term: 1, role: 'active' }, new VirtualClock(EPOCH_MS))
+        : new TestNode(this, name, { term: 0, role: 'standby' }, new VirtualClock(EPOCH_MS + offsetMs)),
+    );
+  }
+
+  get a(): TestNode {
+    return this.nodes[0] as TestNode;
+  }
+
+  get b(): TestNode {
+    return this.nodes[1] as TestNode;
+  }
+
+  node(name: string): TestNode {
+    const node = this.nodes.find((one) => one.name === name);
+    if (node === undefined) throw new Error(`no node ${name}`);
+    return node;
   }
 
   settings(node: string): ReplicaSettings {
@@ -260,7 +281,7 @@ export class World {
     return {
       cluster: 'c',
       node,
-      peers: ['a', 'b'].filter((name) => name !== node),
+      peers: this.nodes.flatMap(({ name }) => (name === node ? [] : [name])),
       version: '0',
       littleEndian: true,
       selection: {
@@ -298,10 +319,6 @@ export class World {
     for (const { clock } of this.nodes) clock.advanceTo(ms);
   }
 
-  get nodes(): readonly TestNode[] {
-    return [this.a, this.b];
-  }
-
   other(node: TestNode): TestNode {
     return node === this.a ? this.b : this.a;
   }
@@ -318,29 +335,58 @@ export class World {
     return this;
   }
 
-  connect(): void {
-    if (this.connected || !this.a.alive || !this.b.alive) return;
-    this.connected = true;
-    for (const node of this.nodes) node.replica.onConnected();
+  /** Any link is up. */
+  get connected(): boolean {
+    return this.#links.size > 0;
   }
 
-  /** The link is down; what was on its way is lost. */
-  cut(): void {
-    if (!this.connected) return;
-    this.connected = false;
-    for (const node of this.nodes) {
-      node.outbox.length = 0;
-      if (node.alive) node.replica.onDisconnected();
+  areConnected(one: string, other: string): boolean {
+    return this.#links.has(linkBetween(one, other));
+  }
+
+  /** Links between these nodes, or all, as far as they are alive. */
+  connect(...names: string[]): void {
+    for (const [one, other] of this.#pairs(names)) {
+      if (this.areConnected(one.name, other.name) || !one.alive || !other.alive) continue;
+      this.#links.add(linkBetween(one.name, other.name));
+      one.replica.onConnected(other.name);
+      other.replica.onConnected(one.name);
     }
   }
 
-  /** Hands one frame of `from` to the other node. */
+  /** Links of this node, or between these, or all, are down; what was on its way is lost. */
+  cut(...names: string[]): void {
+    for (const [one, other] of this.#pairs(names, 'some')) {
+      if (!this.#links.delete(linkBetween(one.name, other.name))) continue;
+      for (const [from, to] of [
+        [one, other],
+        [other, one],
+      ] as const) {
+        const kept = from.outbox.filter((frame) => frame.to !== to.name);
+        from.outbox.splice(0, from.outbox.length, ...kept);
+        if (from.alive) from.replica.onDisconnected(to.name);
+      }
+    }
+  }
+
+  #pairs(names: readonly string[], which: 'every' | 'some' = 'every'): (readonly [TestNode, TestNode])[] {
+    const isMeant = (pair: readonly TestNode[]): boolean =>
+      names.length === 0 ||
+      (names.length === 1 && which === 'some'
+        ? pair.some(({ name }) => names.includes(name))
+        : pair.every(({ name }) => names.includes(name)));
+    return this.nodes
+      .flatMap((one, i) => this.nodes.slice(i + 1).map((other) => [one, other] as const))
+      .filter(isMeant);
+  }
+
+  /** Hands one frame of `from` to whom it is for. */
   deliver(from: TestNode): boolean {
-    const bytes = from.outbox.shift();
-    if (bytes === undefined) return false;
-    const frame = decodeFrame(bytes);
+    const sent = from.outbox.shift();
+    if (sent === undefined) return false;
+    const frame = decodeFrame(sent.bytes);
     this.frames.push({ from: from.name, frame });
-    this.other(from).replica.onFrame(frame, this.nowMs);
+    this.node(sent.to).replica.onFrame(from.name, frame, this.nowMs);
     return true;
   }
 
@@ -392,6 +438,8 @@ export class World {
     return node.answers;
   }
 }
+
+const linkBetween = (one: string, other: string): string => [one, other].sort().join('-');
 
 export function recordOf(node: TestNode, id: SaId): SaRecord | undefined {
   return [...node.state.sas].find((record) => saKey(record.id) === saKey(id));

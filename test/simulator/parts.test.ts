@@ -100,7 +100,7 @@ class End implements WireEnd {
     this.heard.push('down');
   }
 
-  onFrame(frame: Frame): void {
+  onFrame(_: string, frame: Frame): void {
     this.heard.push(frame.type === 'ping' ? `${frame.timeMs}` : frame.type);
   }
 }

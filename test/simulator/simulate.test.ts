@@ -18,6 +18,7 @@ const breaks: Readonly<Record<RuleSwitch, readonly string[]>> = {
   complete: ['S5'],
   monotonic: ['S3'],
   drain: ['S1'],
+  votes: ['S1'],
 };
 
 /** What a failed test shows: enough to see it again. */
