@@ -108,7 +108,7 @@ const IDLE_JIFFIES = 100_000;
 async function timers(log: Log): Promise<Result[]> {
   const clock = new VirtualClock();
   const kernel = kernelWith(MOST, { clock });
-  const { aeventTimers } = kernel.engine;
+  const { replayTimers } = kernel.engine;
   const random = numbers(1);
   const order = Uint32Array.from({ length: MOST.count }, (_, i) => i);
   for (let i = order.length - 1; i > 0; i--) {
@@ -122,7 +122,7 @@ async function timers(log: Log): Promise<Result[]> {
     return { messages, ns: Number(process.hrtime.bigint() - start) };
   };
   const armAll = (fromMs: number): void => {
-    for (let i = 0; i < order.length; i++) aeventTimers.arm(order[i] as number, fromMs + (delays[i] as number));
+    for (let i = 0; i < order.length; i++) replayTimers.arm(order[i] as number, fromMs + (delays[i] as number));
   };
   const fire = (): Slice => timed(MOST.count, () => clock.advance(2 * TIMER_SPREAD_MS));
   fire();

@@ -1,4 +1,5 @@
-import { NLMSG_HDRLEN } from '../netlink/index.ts';
+import { hostLittleEndian, NLMSG_HDRLEN } from '../netlink/index.ts';
+import { PF_KEY_V2 } from '../pfkey/index.ts';
 import { NETLINK_XFRM } from '../xfrm/index.ts';
 
 /** Forms in which netlink messages are kept, and where the datagrams are in them. */
@@ -30,12 +31,14 @@ const LINKTYPE_NETLINK = 253;
 /** The cooked header of LINKTYPE_NETLINK; its last two bytes are the netlink protocol, in network order. */
 const NETLINK_COOKED_HEADER = 16;
 const XFRM_TYPE_MAX = 0x28;
+const PFKEY_HEADER = 16;
 
-export function detectForm(bytes: Uint8Array): CaptureForm {
+/** @param isPfkey whether the messages are of PF_KEY instead of netlink */
+export function detectForm(bytes: Uint8Array, isPfkey = false): CaptureForm {
   const view = viewOf(bytes);
   if (isText(bytes)) return 'hex';
   if (bytes.length >= 4 && pcapOrder(view) !== undefined) return 'pcap';
-  return looksRecorded(bytes, view) ? 'record' : 'raw';
+  return (isPfkey ? looksRecordedPfkey : looksRecorded)(bytes, view) ? 'record' : 'raw';
 }
 
 /** Printable ASCII and white space: the first bytes of netlink are a length and a type, which have zeros. */
@@ -56,6 +59,13 @@ function looksRecorded(bytes: Uint8Array, view: DataView): boolean {
     o += (length + 3) & ~3;
   }
   return o > 4 && o >= end;
+}
+
+/** The first record holds one message. */
+function looksRecordedPfkey(bytes: Uint8Array, view: DataView): boolean {
+  if (bytes.length < 4 + PFKEY_HEADER) return false;
+  const length = view.getUint32(0, true);
+  return view.getUint8(4) === PF_KEY_V2 && 8 * view.getUint16(8, hostLittleEndian) === length;
 }
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

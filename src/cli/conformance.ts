@@ -32,7 +32,8 @@ codec: every recorded message is decoded and encoded again, and must give the sa
 emulated: every scenario is carried out on the emulated kernel, which must answer the same bytes.
   Its release, tick rate and alignment are those of the recorded kernel. PF_KEY is skipped.
 linux: every scenario is carried out on the kernel of this machine, as root, in network namespaces made for it.
-  Scenarios of another release line, tick rate or alignment are skipped unless --any-kernel is given. PF_KEY is skipped.
+  Scenarios of another release line, tick rate or alignment are skipped unless --any-kernel is given, those with PF_KEY sockets
+  where the kernel has none.
 The exit code is 1 if anything differs.
 
 Example:

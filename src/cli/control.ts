@@ -10,6 +10,7 @@ interface Options {
   readonly config: string;
   readonly json?: boolean;
   readonly force?: boolean;
+  readonly restore?: boolean;
   readonly sas?: boolean;
   readonly dryRun?: boolean;
   readonly to?: string;
@@ -27,6 +28,7 @@ export function register(program: Command): void {
 
   command(program, 'promote', 'make this node the active one')
     .option('--force', 'take over although the active is there, or although this standby is not complete')
+    .option('--restore', 'bring back what the active has deleted all at once; see held in status')
     .option('--dry-run', 'change nothing: print what a takeover now would do to each SA, and what stands against it')
     .addHelpText(
       'after',
@@ -41,7 +43,8 @@ Examples:
     )
     .action(async (options: Options) => {
       const force = options.force === true;
-      if (!options.dryRun) return show(options, await call(options, { command: 'promote', force }));
+      if (!options.dryRun)
+        return show(options, await call(options, { command: 'promote', force, restore: options.restore === true }));
       const result = (await call(options, { command: 'dryRun', force })) as DryRun;
       if (options.json) await printJson(result as unknown as JsonObject);
       else await print(dryRunText(result));
@@ -126,6 +129,11 @@ function statusText(status: Status): string {
     `  complete  ${complete ? 'yes' : paint('alarm', 'no: a takeover would be partial')}`,
     ...peers.map((peer) => `  peer      ${peerText(peer)}`),
     `  SAs       ${sas}, ${installed} in the kernel; ${policies} policies`,
+    ...(status.held === 0
+      ? []
+      : [
+          `  held      ${paint('alarm', `${status.held} SAs that the active deleted all at once`)}: promote --restore brings them back`,
+        ]),
     ...(role === 'active'
       ? [`  grants    ${bound ? 'bind: outbound numbers only as far as standbys know' : 'none: no standby'}`]
       : []),

@@ -1,7 +1,15 @@
 import { readFile, stat } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
 import { align4, hostLittleEndian, NLMSG_HDRLEN } from '../netlink/index.ts';
-import { type AnyXfrmMessage, DecodeError, decodeMessage, formatMessage, messageToJson } from '../xfrm/index.ts';
+import { decodePfkey, forEachPfkey, formatPfkey, pfkeyToJson } from '../pfkey/index.ts';
+import {
+  DecodeError,
+  decodeMessage,
+  formatMessage,
+  type JsonObject,
+  type JsonOptions,
+  messageToJson,
+} from '../xfrm/index.ts';
 import {
   bytesOfHex,
   CaptureError,
@@ -17,6 +25,7 @@ import { print, printJson } from './output.ts';
 interface DecodeOptions {
   readonly hex?: string;
   readonly format?: CaptureForm;
+  readonly pfkey?: boolean;
   readonly json?: boolean;
   readonly showKeys?: boolean;
 }
@@ -27,12 +36,13 @@ const INPUT_BYTES_MAX = 512 << 20;
 export function register(program: Command): void {
   program
     .command('decode')
-    .description('print recorded or pasted XFRM netlink messages')
+    .description('print recorded or pasted XFRM netlink or PF_KEY messages')
     .argument('[file]', 'what to read; - or nothing is standard input')
     .option('--hex <hex>', 'the messages themselves, in hexadecimal')
     .addOption(
       new Option('--format <form>', 'what the input is, where it is not recognized').choices([...captureForms]),
     )
+    .option('--pfkey', 'the messages are of PF_KEY')
     .option('--show-keys', 'print key material too')
     .option('--json', 'print JSON, one object a line')
     .addHelpText('after', decodeHelp)
@@ -42,12 +52,13 @@ export function register(program: Command): void {
 const decodeHelp = `
 Forms: hex     hexadecimal text; white space and colons do no harm
        record  length (32 bits, little-endian) and datagram, again and again: what \`xfrmsync monitor --record\` writes
-       raw     netlink messages back to back
+       raw     messages back to back
        pcap    a capture of an nlmon device (link type 253); messages of other netlink families are skipped
 If something cannot be read, what stands before it is printed, then one line says where and why, and the exit code is 2.
 
 Examples:
   xfrmsync decode events.bin
+  xfrmsync decode --pfkey --hex '020a0200 02000000 01000000 e1100000'
   xfrmsync decode --json events.bin
   xfrmsync decode --hex '14000000 03000000 00000000 00000000 00000000'`;
 
@@ -57,11 +68,12 @@ async function decode(file: string | undefined, options: DecodeOptions): Promise
   const input = options.hex === undefined ? await readInput(file) : Buffer.from(options.hex);
   try {
     if (input.length === 0) throw new CaptureError(0, 'there is nothing');
-    const form = options.hex === undefined ? (options.format ?? detectForm(input)) : 'hex';
+    const form = options.hex === undefined ? (options.format ?? detectForm(input, options.pfkey)) : 'hex';
     const bytes = form === 'hex' ? bytesOfHex(Buffer.from(input).toString('latin1')) : input;
     if (bytes.length === 0) throw new CaptureError(0, 'there is nothing');
+    if (options.pfkey && form === 'pcap') throw new CaptureError(0, 'PF_KEY is not captured with pcap');
     for (const datagram of datagramsOf(bytes, form)) {
-      for (const message of messagesOf(bytes, datagram)) await show(message, options);
+      for (const message of (options.pfkey ? pfkeyOf : netlinkOf)(bytes, datagram)) await show(message, options);
     }
   } catch (error) {
     if (error instanceof CaptureError || error instanceof DecodeError)
@@ -94,8 +106,14 @@ async function readInput(file: string | undefined): Promise<Uint8Array> {
 
 const tooLarge = (name: string): Error => usageError(`${name} is larger than ${INPUT_BYTES_MAX >> 20} MiB: split it`);
 
+/** A message of either protocol. */
+interface Decoded {
+  readonly json: (options: JsonOptions) => JsonObject;
+  readonly text: (options: JsonOptions) => string;
+}
+
 /** The messages of one datagram. Offsets in errors count from the first byte of the whole input. */
-function* messagesOf(bytes: Uint8Array, { at, length }: Datagram): Generator<AnyXfrmMessage> {
+function* netlinkOf(bytes: Uint8Array, { at, length }: Datagram): Generator<Decoded> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, at + length);
   const end = at + length;
   for (let o = at; o < end; ) {
@@ -105,12 +123,25 @@ function* messagesOf(bytes: Uint8Array, { at, length }: Datagram): Generator<Any
     const size = view.getUint32(o, hostLittleEndian);
     if (size < NLMSG_HDRLEN || size > there)
       throw new CaptureError(o, `not a netlink message: its length says ${size}, ${there} bytes are there`);
-    yield decodeMessage(bytes, o);
+    const message = decodeMessage(bytes, o);
+    yield { json: (options) => messageToJson(message, options), text: (options) => formatMessage(message, options) };
     o += align4(size);
   }
 }
 
-async function show(message: AnyXfrmMessage, options: DecodeOptions): Promise<void> {
-  if (options.json) await printJson(messageToJson(message, options));
-  else await print(formatMessage(message, options));
+function* pfkeyOf(bytes: Uint8Array, { at, length }: Datagram): Generator<Decoded> {
+  const starts: number[] = [];
+  const datagram = bytes.subarray(0, at + length);
+  const end = at + forEachPfkey(datagram.subarray(at), (o) => starts.push(at + o));
+  // What follows is no message: decoding it says why.
+  if (end < datagram.length) starts.push(end);
+  for (const start of starts) {
+    const message = decodePfkey(datagram, start);
+    yield { json: (options) => pfkeyToJson(message, options), text: (options) => formatPfkey(message, options) };
+  }
+}
+
+async function show(message: Decoded, options: DecodeOptions): Promise<void> {
+  if (options.json) await printJson(message.json(options));
+  else await print(message.text(options));
 }

@@ -23,6 +23,7 @@ const kernelCodes: Partial<Record<KernelErrorCode, ExitCode>> = {
   ERR_UNSUPPORTED_ARCH: ExitCode.UNAVAILABLE,
   ERR_NO_KOFFI: ExitCode.UNAVAILABLE,
   ERR_NO_XFRM: ExitCode.UNAVAILABLE,
+  ERR_NO_PFKEY: ExitCode.UNAVAILABLE,
   ERR_NO_KERNEL: ExitCode.DAEMON,
   ERR_NAMESPACE: ExitCode.USAGE,
   ERR_ARGUMENT: ExitCode.USAGE,

@@ -8,6 +8,7 @@ import { CliError, doing, usageError } from './failure.ts';
 import { readJsonLines } from './json-lines.ts';
 import { limitsFrom } from './lifetime-options.ts';
 import { confirm, print, printJson } from './output.ts';
+import { listSasByPfkey, type Via, viaOption } from './pfkey.ts';
 import { buildSa, othersOf, type SaWords } from './sa-build.ts';
 import { withSaId, withSaWords } from './sa-options.ts';
 import { isKernelMade, isLarval, saText } from './sa-text.ts';
@@ -19,6 +20,7 @@ interface ShowOptions extends KernelOptions {
 }
 
 interface ListOptions extends ShowOptions {
+  readonly via: Via;
   readonly proto?: number;
   readonly src?: Prefix;
   readonly dst?: Prefix;
@@ -48,6 +50,7 @@ export function register(program: Command): void {
     .option('--dst <prefix>', 'only to these addresses', prefix)
     .option('--spi <n>', 'only this SPI', u32)
     .option('--reqid <n>', 'only this reqid', u32)
+    .addOption(viaOption())
     .option('--show-keys', SHOW_KEYS)
     .addHelpText(
       'after',
@@ -55,6 +58,7 @@ export function register(program: Command): void {
 Examples:
   xfrmsync sa list
   xfrmsync sa list --dst 192.0.2.0/24 --proto esp
+  xfrmsync sa list --via pfkey
   xfrmsync sa list --json --show-keys > sas.jsonl      # to be read by: sa add --from`,
     )
     .action(list);
@@ -130,6 +134,7 @@ export function nameOf({ daddr, family, spi, proto, mark }: SaId): string {
 export const noSuchSa = (id: SaId): CliError => new CliError(ExitCode.REFUSED, `there is no ${nameOf(id)}`);
 
 async function list(options: ListOptions): Promise<void> {
+  if (options.via === 'pfkey') return listSasByPfkey(options);
   const { spi, reqid } = options;
   const sas = await withClient(options, (client) => doing('cannot list SAs', client.dumpSas(filterOf(options))));
   for (const sa of sas) {

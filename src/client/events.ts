@@ -3,8 +3,8 @@ import { DecodeError, forEachMessage } from '../netlink/index.ts';
 import { type AnyXfrmMessage, decodeMessage } from '../xfrm/index.ts';
 
 /** What a stream of events yields. After `overrun` events were lost: read the state anew (dump), then go on. */
-export type KernelEvent =
-  | { readonly type: 'message'; readonly message: AnyXfrmMessage; readonly bytes: Uint8Array }
+export type KernelEvent<M = AnyXfrmMessage> =
+  | { readonly type: 'message'; readonly message: M; readonly bytes: Uint8Array }
   | { readonly type: 'malformed'; readonly error: DecodeError; readonly bytes: Uint8Array }
   | { readonly type: 'overrun' };
 
@@ -18,7 +18,7 @@ export interface EventOptions {
   readonly queueMax?: number;
 }
 
-const QUEUE_MAX = 65_536;
+export const QUEUE_MAX = 65_536;
 
 /**
  * Events of the given groups, decoded, as an async iterable.
@@ -31,20 +31,30 @@ const QUEUE_MAX = 65_536;
 export async function openEvents(kernel: Kernel, options: EventOptions): Promise<EventStream> {
   const { groups, receiveBufferBytes, queueMax } = options;
   const socket = await kernel.open({ groups, ...(receiveBufferBytes === undefined ? {} : { receiveBufferBytes }) });
-  return new EventStream(socket, queueMax ?? QUEUE_MAX);
+  return new EventStream(socket, queueMax ?? QUEUE_MAX, messagesOf);
 }
 
-export class EventStream implements AsyncDisposable {
-  readonly #socket: KernelSocket;
+/** Takes a datagram apart, for a copy of each message in it. */
+export type ReadDatagram<M> = (
+  buffer: Uint8Array,
+  start: number,
+  end: number,
+  push: (event: KernelEvent<M>) => void,
+) => void;
+
+export class EventStream<M = AnyXfrmMessage> implements AsyncDisposable {
+  readonly #socket: Omit<KernelSocket, 'portId'>;
+  readonly #read: ReadDatagram<M>;
   readonly #queueMax: number;
-  #queue: KernelEvent[] = [];
+  #queue: KernelEvent<M>[] = [];
   #failure: Error | undefined;
   #closed = false;
   /** Readers that wait. One is usual; several share the events among them. */
   #waiting: (() => void)[] = [];
 
-  constructor(socket: KernelSocket, queueMax: number) {
+  constructor(socket: Omit<KernelSocket, 'portId'>, queueMax: number, read: ReadDatagram<M>) {
     this.#socket = socket;
+    this.#read = read;
     this.#queueMax = queueMax;
     socket.onOverrun(() => this.#push({ type: 'overrun' }));
     socket.onError((error) => {
@@ -54,7 +64,7 @@ export class EventStream implements AsyncDisposable {
     socket.receive((batch) => this.#onBatch(batch));
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<KernelEvent> {
+  async *[Symbol.asyncIterator](): AsyncGenerator<KernelEvent<M>> {
     try {
       for (;;) {
         const ready = this.#queue;
@@ -87,14 +97,11 @@ export class EventStream implements AsyncDisposable {
     for (let i = 0; i < count; i++) {
       const start = offsets[i] as number;
       const end = start + (lengths[i] as number);
-      const read = (at: number, length: number): void => this.#push(decoded(buffer.slice(at, at + length)));
-      const stopped = forEachMessage(buffer, read, start, end);
-      // What follows is no message: decoding it says why.
-      if (stopped < end || start === end) read(stopped, end - stopped);
+      this.#read(buffer, start, end, (event) => this.#push(event));
     }
   }
 
-  #push(event: KernelEvent): void {
+  #push(event: KernelEvent<M>): void {
     if (this.#closed) return;
     if (this.#queue.length >= this.#queueMax) this.#queue = [{ type: 'overrun' }];
     this.#queue.push(event);
@@ -109,9 +116,16 @@ export class EventStream implements AsyncDisposable {
   }
 }
 
-function decoded(bytes: Uint8Array): KernelEvent {
+const messagesOf: ReadDatagram<AnyXfrmMessage> = (buffer, start, end, push) => {
+  const read = (at: number, length: number): void => push(decoded(buffer.slice(at, at + length), decodeMessage));
+  const stopped = forEachMessage(buffer, read, start, end);
+  // What follows is no message: decoding it says why.
+  if (stopped < end || start === end) read(stopped, end - stopped);
+};
+
+export function decoded<M>(bytes: Uint8Array, decode: (bytes: Uint8Array) => M): KernelEvent<M> {
   try {
-    return { type: 'message', message: decodeMessage(bytes), bytes };
+    return { type: 'message', message: decode(bytes), bytes };
   } catch (error) {
     if (error instanceof DecodeError) return { type: 'malformed', error, bytes };
     throw error;

@@ -16,5 +16,7 @@ export {
 } from './client.ts';
 export { ClientError, type ClientErrorCode } from './errors.ts';
 export { type EventOptions, type EventStream, type KernelEvent, openEvents } from './events.ts';
+export { PfkeyClient, type PfkeyOptions, type PfkeyRequest, type PfkeySaId } from './pfkey.ts';
+export { openPfkeyEvents, type PfkeyEventOptions } from './pfkey-events.ts';
 export type { Request } from './request.ts';
 export type { Result, TransportOptions } from './transport.ts';

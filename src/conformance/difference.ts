@@ -1,8 +1,11 @@
-import { type AnyXfrmMessage, DecodeError, decodeMessage, type Json, messageToJson } from '../xfrm/index.ts';
+import { DecodeError, decodeMessage, type Json, type JsonObject, messageToJson } from '../xfrm/index.ts';
 
 const ROW_BYTES = 16;
 /** Rows shown of one message: enough for every field of an SA. */
 const ROWS_MAX = 64;
+
+/** A message as JSON. @throws DecodeError */
+export type ToJson = (bytes: Uint8Array) => JsonObject;
 
 /**
  * Says in which fields two messages differ, expected and actual side by side; in which bytes, where the fields do not tell (padding, keys,
@@ -11,14 +14,14 @@ const ROWS_MAX = 64;
 export function difference(
   expected: Uint8Array | undefined,
   actual: Uint8Array | undefined,
-  decode: (bytes: Uint8Array) => AnyXfrmMessage = decodeMessage,
+  toJson: ToJson = (bytes) => messageToJson(decodeMessage(bytes)),
 ): string {
   if (expected === undefined && actual === undefined) return '';
-  if (expected === undefined) return table([['message', '(none)', whole(actual, decode)]]);
-  if (actual === undefined) return table([['message', whole(expected, decode), '(none)']]);
+  if (expected === undefined) return table([['message', '(none)', whole(actual, toJson)]]);
+  if (actual === undefined) return table([['message', whole(expected, toJson), '(none)']]);
   if (Buffer.compare(expected, actual) === 0) return '';
-  const left = fieldsOf(expected, decode);
-  const right = fieldsOf(actual, decode);
+  const left = fieldsOf(expected, toJson);
+  const right = fieldsOf(actual, toJson);
   const names = [...new Set([...left.keys(), ...right.keys()])];
   const rows = names
     .map((name) => [name, left.get(name) ?? '(none)', right.get(name) ?? '(none)'] as const)
@@ -37,13 +40,13 @@ function table(rows: readonly Row[]): string {
   return lines.join('\n');
 }
 
-function whole(bytes: Uint8Array | undefined, decode: (bytes: Uint8Array) => AnyXfrmMessage): string {
+function whole(bytes: Uint8Array | undefined, toJson: ToJson): string {
   if (bytes === undefined) return '(none)';
-  return `${fieldsOf(bytes, decode).get('message') ?? 'no message'}, ${bytes.length} bytes`;
+  return `${fieldsOf(bytes, toJson).get('message') ?? 'no message'}, ${bytes.length} bytes`;
 }
 
 /** Every field by its path, e.g. `attributes.replayVal.oseq`. */
-function fieldsOf(bytes: Uint8Array, decode: (bytes: Uint8Array) => AnyXfrmMessage): Map<string, string> {
+function fieldsOf(bytes: Uint8Array, toJson: ToJson): Map<string, string> {
   const fields = new Map<string, string>();
   const add = (path: string, value: Json): void => {
     if (typeof value !== 'object' || value === null) fields.set(path, String(value));
@@ -52,7 +55,7 @@ function fieldsOf(bytes: Uint8Array, decode: (bytes: Uint8Array) => AnyXfrmMessa
     else for (const [name, part] of Object.entries(value)) add(path === '' ? name : `${path}.${name}`, part);
   };
   try {
-    add('', messageToJson(decode(bytes)));
+    add('', toJson(bytes));
   } catch (error) {
     if (!(error instanceof DecodeError)) throw error;
     fields.set('undecodable', error.message);

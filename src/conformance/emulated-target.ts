@@ -1,6 +1,7 @@
 import {
   EmulatedKernel,
   type EmulatedNamespace,
+  type EmulatedPfkeySocket,
   type EmulatedSocket,
   type SaKey,
   saUsage,
@@ -9,7 +10,7 @@ import {
 import { KernelError } from '../kernel/index.ts';
 import { AddressFamily, parseAddress } from '../xfrm/index.ts';
 import { inboundPacket } from './packets.ts';
-import { addDatagram, growth, nothing } from './received.ts';
+import { addDatagram, addPfkey, growth, nothing } from './received.ts';
 import type { Scenario } from './scenario.ts';
 import type { PacketInAnswer, PacketOutAnswer, Received, Target } from './target.ts';
 
@@ -27,7 +28,11 @@ const VERDICTS = ['accept', 'late', 'replay', 'integrity', 'drop'] as const;
 /** A process id that no scenario binds to. */
 const PROCESS_ID = 31_337;
 
-export function emulatedTarget({ kernel: release, hz, pad64 }: Pick<Scenario, 'kernel' | 'hz' | 'pad64'>): Target {
+/** `prepare` is called with each namespace before the scenario has anything to do with it. */
+export function emulatedTarget(
+  { kernel: release, hz, pad64 }: Pick<Scenario, 'kernel' | 'hz' | 'pad64'>,
+  prepare: (namespace: EmulatedNamespace) => void = () => {},
+): Target {
   const clock = new VirtualClock();
   let random = 1;
   const machine: EmulatedKernel = new EmulatedKernel({
@@ -47,13 +52,18 @@ export function emulatedTarget({ kernel: release, hz, pad64 }: Pick<Scenario, 'k
     later: () => {},
   });
   const spaces = new Map<string, EmulatedNamespace>([['a', machine]]);
+  prepare(machine);
   const sockets = new Map<string, EmulatedSocket>();
+  const pfkeySockets = new Map<string, EmulatedPfkeySocket>();
   const udpEncap = new Set<string>();
 
   const space = (name = 'a'): EmulatedNamespace => {
-    const found = spaces.get(name) ?? machine.namespace();
-    spaces.set(name, found);
-    return found;
+    const found = spaces.get(name);
+    if (found !== undefined) return found;
+    const made = machine.namespace();
+    spaces.set(name, made);
+    prepare(made);
+    return made;
   };
   const socketOf = (name: string): EmulatedSocket => {
     const socket = sockets.get(name);
@@ -63,12 +73,20 @@ export function emulatedTarget({ kernel: release, hz, pad64 }: Pick<Scenario, 'k
   const closeSocket = (name: string): void => {
     sockets.get(name)?.close();
     sockets.delete(name);
+    pfkeySockets.get(name)?.close();
+    pfkeySockets.delete(name);
   };
 
   return {
-    openSocket({ sock, ns, portid = 'auto', groups = 0, opts = {}, cap_net_admin = true }) {
+    openSocket({ sock, ns, proto, portid = 'auto', groups = 0, opts = {}, cap_net_admin = true }) {
       closeSocket(sock);
       try {
+        if (proto === 'pfkey') {
+          const socket = space(ns).openPfkeyNow({ privileged: cap_net_admin });
+          pfkeySockets.set(sock, socket);
+          if (opts.rcvbuf !== undefined) socket.setReceiveBuffer(opts.rcvbuf);
+          return 0;
+        }
         const socket = space(ns).openNow({
           groups: groupsOf(groups),
           privileged: cap_net_admin,
@@ -86,10 +104,14 @@ export function emulatedTarget({ kernel: release, hz, pad64 }: Pick<Scenario, 'k
     setMembership: ({ op, sock, group, cap_net_admin = true }) =>
       setMembership(socketOf(sock), group, op === 'join', cap_net_admin),
     closeSocket,
-    send: (sock, datagram, sender) => socketOf(sock).sendAs(datagram, sender),
-    read: (sock) => readAll(socketOf(sock)),
+    send: (sock, datagram, sender) =>
+      pfkeySockets.get(sock)?.sendNow(datagram) ?? socketOf(sock).sendAs(datagram, sender),
+    read(sock) {
+      const pfkey = pfkeySockets.get(sock);
+      return pfkey === undefined ? readAll(socketOf(sock)) : readPfkey(pfkey);
+    },
     wait(sock, count, timeoutMs) {
-      const socket = socketOf(sock);
+      const socket = pfkeySockets.get(sock) ?? socketOf(sock);
       const end = clock.monotonicMs() + timeoutMs;
       while (socket.waiting < count && clock.nextMs <= end) clock.advanceTo(clock.nextMs);
       if (socket.waiting < count) clock.advanceTo(end);
@@ -146,7 +168,7 @@ export function emulatedTarget({ kernel: release, hz, pad64 }: Pick<Scenario, 'k
     openUdpEncap: (ns, port) => void udpEncap.add(`${ns} ${port}`),
     sleep: (ms) => clock.advance(ms),
     close() {
-      for (const name of [...sockets.keys()]) closeSocket(name);
+      for (const name of [...sockets.keys(), ...pfkeySockets.keys()]) closeSocket(name);
     },
   };
 }
@@ -193,6 +215,17 @@ function readAll(socket: EmulatedSocket): Received {
   for (let i = 0; i < batch.count; i++) {
     const at = batch.offsets[i] as number;
     addDatagram(received, batch.buffer.slice(at, at + (batch.lengths[i] as number)), batch.groups[i] as number);
+  }
+  return received;
+}
+
+/** Each datagram is one message, and there are no groups. */
+function readPfkey(socket: EmulatedPfkeySocket): Received {
+  const received = nothing();
+  const { batch } = socket.read();
+  for (let i = 0; i < batch.count; i++) {
+    const at = batch.offsets[i] as number;
+    addPfkey(received, batch.buffer.slice(at, at + (batch.lengths[i] as number)));
   }
   return received;
 }

@@ -5,7 +5,7 @@ import { XfrmMsg } from '../xfrm/index.ts';
 import { linuxSaUsage } from './linux-sa.ts';
 import { addressBytes, inetAddress, netlinkAddress, udpSocket } from './linux-sockets.ts';
 import { LINK_MAC, LinuxWorld, opposite, sysctlFile } from './linux-world.ts';
-import { addDatagram, growth, nothing } from './received.ts';
+import { addDatagram, addPfkey, growth, nothing } from './received.ts';
 import type { Scenario } from './scenario.ts';
 import type { PacketInAnswer, PacketInStep, PacketOutAnswer, PacketOutStep, Received, Target } from './target.ts';
 import { frameOf, ipsecPacket } from './wire.ts';
@@ -50,9 +50,11 @@ export function linuxTargetOn(system: LinuxSystem, { topology }: Pick<Scenario, 
 }
 
 class LinuxTarget implements Target {
+  readonly algorithmsVary = true;
   readonly #system: LinuxSystem;
   readonly #world: LinuxWorld;
   readonly #sockets = new Map<string, number>();
+  readonly #pfkey = new Set<string>();
   /** Read while waiting, and not asked for yet. */
   readonly #waiting = new Map<string, Received>();
   /** The runner's own sockets, by namespace. */
@@ -64,10 +66,11 @@ class LinuxTarget implements Target {
   }
 
   openSocket(step: Parameters<Target['openSocket']>[0]): number {
-    const { sock, ns, portid = 'auto', groups = 0, opts = {}, cap_net_admin = true } = step;
+    const { sock, ns, proto, portid = 'auto', groups = 0, opts = {}, cap_net_admin = true } = step;
     this.closeSocket(sock);
     const system = this.#system;
     const open = (): number => {
+      if (proto === 'pfkey') return system.socket(abi.AF_KEY, abi.SOCK_RAW, abi.PF_KEY_V2);
       const fd = system.socket(abi.AF_NETLINK, abi.SOCK_RAW, abi.NETLINK_XFRM);
       if (fd < 0) return fd;
       const options = Object.entries({ pktinfo: 1, ...opts });
@@ -83,6 +86,7 @@ class LinuxTarget implements Target {
     const fd = this.#world.within(ns, () => (cap_net_admin ? open() : system.withoutNetAdmin(open)));
     if (fd < 0) return -fd;
     this.#sockets.set(sock, fd);
+    if (proto === 'pfkey') this.#pfkey.add(sock);
     return 0;
   }
 
@@ -99,6 +103,7 @@ class LinuxTarget implements Target {
     const fd = this.#sockets.get(sock);
     if (fd !== undefined) this.#system.close(fd);
     this.#sockets.delete(sock);
+    this.#pfkey.delete(sock);
     this.#waiting.delete(sock);
   }
 
@@ -108,9 +113,10 @@ class LinuxTarget implements Target {
    * does not.
    */
   send(sock: string, datagram: Uint8Array, sender: { privileged: boolean; addressed: boolean }): number {
-    const address = sender.addressed ? netlinkAddress(0, 0) : null;
+    const isPfkey = this.#pfkey.has(sock);
+    const address = sender.addressed && !isPfkey ? netlinkAddress(0, 0) : null;
     const { processor } = this.#world;
-    if (asksSadInfo(datagram)) processor.letWorkersRun();
+    if (!isPfkey && asksSadInfo(datagram)) processor.letWorkersRun();
     const errno = this.#as(sender.privileged, () => errnoOf(this.#system.send(this.#socket(sock), datagram, address)));
     if (!this.#system.smp) processor.letWorkersRun();
     return errno;
@@ -272,6 +278,7 @@ class LinuxTarget implements Target {
       const got = this.#system.receive(fd);
       if (got === -EAGAIN) break;
       if (typeof got === 'number') kept.overruns.push([kept.messages.length, -got]);
+      else if (this.#pfkey.has(sock)) addPfkey(kept, got.bytes);
       else addDatagram(kept, got.bytes, got.group);
     }
     return kept;

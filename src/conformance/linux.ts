@@ -1,7 +1,7 @@
-import { openSystem } from '../kernel/linux/index.ts';
+import { abi, type LinuxSystem, openSystem } from '../kernel/linux/index.ts';
 import { type KernelFacts, linuxFacts } from './linux-facts.ts';
 import { linuxTargetOn } from './linux-target.ts';
-import { type RunReport, runAll } from './report.ts';
+import { type RunReport, runAll, usesPfkey } from './report.ts';
 
 /**
  * Carries out the scenarios at `path`, a file or a directory of them, on the kernel of this machine. Those that were recorded on a kernel
@@ -16,12 +16,23 @@ export async function* checkLinux(
 ): AsyncGenerator<RunReport> {
   const system = await openSystem();
   const running = linuxFacts(system);
+  const hasPfkey = opensPfkey(system);
   yield* runAll(
     path,
     (scenario) => linuxTargetOn(system, scenario),
-    (scenario) =>
-      anyKernel || alike(scenario, running) ? undefined : `recorded on ${text(scenario)}; this is ${text(running)}`,
+    (scenario) => {
+      if (!hasPfkey && usesPfkey(scenario)) return 'PF_KEY sockets, which this kernel has not (modprobe af_key)';
+      return anyKernel || alike(scenario, running)
+        ? undefined
+        : `recorded on ${text(scenario)}; this is ${text(running)}`;
+    },
   );
+}
+
+function opensPfkey(system: LinuxSystem): boolean {
+  const fd = system.socket(abi.AF_KEY, abi.SOCK_RAW, abi.PF_KEY_V2);
+  if (fd >= 0) system.close(fd);
+  return fd >= 0;
 }
 
 /** Patch levels of a release line answer alike. */

@@ -21,6 +21,12 @@ export function addDatagram(to: Received, datagram: Uint8Array, group: number): 
   to.datagrams.push(count);
 }
 
+/** Adds a datagram of PF_KEY, which is one message and was sent to no group. */
+export function addPfkey(to: Received, datagram: Uint8Array): void {
+  to.messages.push(datagram);
+  to.datagrams.push(1);
+}
+
 /** The counters that grew, and by how much. */
 export function growth(before: Counters, after: Counters): Counters {
   const grown: Record<string, number> = {};

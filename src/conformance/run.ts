@@ -1,6 +1,8 @@
-import { type AnyXfrmMessage, xfrmOfRelease } from '../xfrm/index.ts';
-import { difference } from './difference.ts';
+import { decodePfkey, pfkeyToJson } from '../pfkey/index.ts';
+import { messageToJson, xfrmOfRelease } from '../xfrm/index.ts';
+import { difference, type ToJson } from './difference.ts';
 import { nothing } from './received.ts';
+import { commonAlgorithms } from './registered.ts';
 import type { Scenario, Step } from './scenario.ts';
 import type { Counters, PacketInStep, PacketOutStep, Received, Target } from './target.ts';
 
@@ -17,7 +19,7 @@ class Difference extends Error {}
 
 export function runScenario(scenario: Scenario, target: Target): RunResult {
   const { decode } = xfrmOfRelease(scenario.kernel);
-  const run = new Run(target, decode);
+  const run = new Run(target, (bytes) => messageToJson(decode(bytes)));
   for (const [i, step] of scenario.steps.entries()) {
     try {
       run.step(step);
@@ -31,15 +33,17 @@ export function runScenario(scenario: Scenario, target: Target): RunResult {
 
 class Run {
   readonly #target: Target;
-  readonly #decode: (bytes: Uint8Array) => AnyXfrmMessage;
+  readonly #toJson: ToJson;
+  /** Sockets of PF_KEY. */
+  readonly #pfkey = new Set<string>();
   /** Sockets that are read only when a step asks. */
   readonly #lazy = new Set<string>();
   /** What eager sockets have received and no step has asked for yet. */
   readonly #kept = new Map<string, Received>();
 
-  constructor(target: Target, decode: (bytes: Uint8Array) => AnyXfrmMessage) {
+  constructor(target: Target, toJson: ToJson) {
     this.#target = target;
-    this.#decode = decode;
+    this.#toJson = toJson;
   }
 
   step(step: Step): void {
@@ -50,7 +54,9 @@ class Run {
         const errno = target.openSocket(step);
         same('errno', step.errno ?? 0, errno);
         if (errno !== 0) break;
-        if (step.lazy) this.#lazy.add(step.sock);
+        if (step.proto === 'pfkey') this.#pfkey.add(step.sock);
+        // The recorder read a PF_KEY socket only with its own steps: what waited before a send came with the reply.
+        if (step.lazy || step.proto === 'pfkey') this.#lazy.add(step.sock);
         else this.#kept.set(step.sock, nothing());
         break;
       }
@@ -71,7 +77,7 @@ class Run {
         const errno = target.send(step.sock, Buffer.from(step.hex, 'hex'), sender);
         same('errno', step.errno ?? 0, errno);
         const got = target.read(step.sock);
-        this.#compare(step.reply ?? [], step.volatile ?? [], got.messages);
+        this.#compare(step.sock, step.reply ?? [], step.volatile ?? [], got.messages);
         same('overruns', step.overruns ?? [], got.overruns);
         const several = got.datagrams.some((n) => n > 1);
         same('messages in each datagram', step.datagrams ?? [], several ? got.datagrams : []);
@@ -82,7 +88,7 @@ class Run {
         const waiting = this.#kept.get(step.sock)?.datagrams.length ?? 0;
         if (step.count !== undefined) target.wait(step.sock, step.count - waiting, step.timeout_ms ?? 0);
         const got = this.#take(step.sock);
-        this.#compare(step.hex ?? [], step.volatile ?? [], got.messages);
+        this.#compare(step.sock, step.hex ?? [], step.volatile ?? [], got.messages);
         same('groups', step.groups ?? [], got.groups);
         same('overruns', step.overruns ?? [], got.overruns);
         break;
@@ -108,6 +114,7 @@ class Run {
 
   #forget(sock: string): void {
     this.#lazy.delete(sock);
+    this.#pfkey.delete(sock);
     this.#kept.delete(sock);
   }
 
@@ -149,13 +156,16 @@ class Run {
     sameCounters('xfrm_stat', step.xfrm_stat, got.stat);
   }
 
-  #compare(wanted: readonly string[], ranges: Ranges, got: readonly Uint8Array[]): void {
+  #compare(sock: string, wanted: readonly string[], ranges: Ranges, got: readonly Uint8Array[]): void {
+    const isPfkey = this.#pfkey.has(sock);
+    const toJson: ToJson = isPfkey ? (bytes) => pfkeyToJson(decodePfkey(bytes)) : this.#toJson;
     for (let i = 0; i < Math.max(wanted.length, got.length); i++) {
       const hex = wanted[i];
       const left = hex === undefined ? undefined : masked(Buffer.from(hex, 'hex'), ranges[i] ?? []);
       const seen = got[i];
       const right = seen === undefined ? undefined : masked(seen.slice(), ranges[i] ?? []);
-      const text = difference(left, right, this.#decode);
+      const pair = isPfkey && this.#target.algorithmsVary ? commonAlgorithms(left, right) : ([left, right] as const);
+      const text = difference(...pair, toJson);
       if (text !== '') throw new Difference(`message ${i} of ${wanted.length} differs\n${text}`);
     }
   }

@@ -35,6 +35,8 @@ export interface PacketInAnswer {
  * A kernel under examination, as the steps of a scenario use it. Errnos are positive, 0 for success; a fresh one serves one scenario.
  */
 export interface Target {
+  /** Which algorithms there are is not the recorded kernel's matter alone: of REGISTER's answers the common ones are compared. */
+  readonly algorithmsVary?: boolean;
   openSocket(step: StepOf<'socket'>): number;
   setOption(step: StepOf<'setopt'>): number;
   setMembership(step: StepOf<'join'> | StepOf<'leave'>): number;

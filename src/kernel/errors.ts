@@ -10,6 +10,8 @@ export type KernelErrorCode =
   | 'ERR_PERMISSION'
   /** The kernel has no NETLINK_XFRM. */
   | 'ERR_NO_XFRM'
+  /** The kernel has no PF_KEY sockets. */
+  | 'ERR_NO_PFKEY'
   /** Nobody answers on the Unix socket of a kernel in another process. */
   | 'ERR_NO_KERNEL'
   /** The network namespace cannot be entered, or not be left again. */
@@ -18,6 +20,8 @@ export type KernelErrorCode =
   | 'ERR_ARGUMENT'
   /** A datagram to send that is larger than the send buffer. Nothing of it was sent. */
   | 'ERR_TOO_LARGE'
+  /** PF_KEY: what was to be sent is no message to the kernel (header, version, type or length). */
+  | 'ERR_MALFORMED'
   /** A datagram came that is larger than a receive slot: its end is lost. */
   | 'ERR_TRUNCATED'
   /** Any other system call that failed; see `errno` and `syscall`. */
@@ -58,6 +62,7 @@ export const Errno = {
   EMFILE: 24,
   EMSGSIZE: 90,
   EPROTONOSUPPORT: 93,
+  ESOCKTNOSUPPORT: 94,
   EAFNOSUPPORT: 97,
   ENOBUFS: 105,
   ECONNREFUSED: 111,

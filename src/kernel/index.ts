@@ -1,5 +1,5 @@
 export { KernelError, type KernelErrorCode } from './errors.ts';
-export type { Batch, Kernel, KernelSocket, OpenOptions } from './kernel.ts';
+export type { Batch, Kernel, KernelSocket, OpenOptions, PfkeyOpenOptions, PfkeySocket } from './kernel.ts';
 export { type LinuxKernel, type LinuxKernelOptions, linuxKernel } from './linux/linux.ts';
-export type { LinuxKernelSocket } from './linux/socket.ts';
+export type { LinuxKernelSocket, LinuxPfkeySocket } from './linux/socket.ts';
 export { unixKernel } from './unix/unix.ts';

@@ -59,10 +59,30 @@ export interface KernelSocket extends AsyncDisposable {
   close(): void;
 }
 
+/**
+ * A PF_KEY socket, which is a KernelSocket but for this: it has no port id (`sadb_msg_pid` says who asked, and the sender chooses it);
+ * one `send` takes one message; a datagram is one message; there are no groups: what happens to SAs and policies reaches every socket,
+ * ACQUIRE and EXPIRE those that have sent REGISTER. `send` throws ERR_MALFORMED for what the kernel does not take for a message, and
+ * answers everything else with a message.
+ *
+ * Linux does not tell a PF_KEY socket that its receive buffer ran over: its `onOverrun` is never called. A dump waits for room instead.
+ */
+export type PfkeySocket = Omit<KernelSocket, 'portId'>;
+
+export interface PfkeyOpenOptions {
+  /** Receive buffer in bytes, else 64 MiB; forced beyond `rmem_max` where the kernel allows it. */
+  receiveBufferBytes?: number;
+}
+
 export interface Kernel {
   /** For messages and status: 'linux', 'emulated', 'unix'. */
   readonly name: string;
   /** Another one whenever a kernel starts anew, without its SAs. Absent: that of this machine (/proc/sys/kernel/random/boot_id). */
   readonly bootId?: string;
   open(options?: OpenOptions): Promise<KernelSocket>;
+  /**
+   * Opens a PF_KEY socket. Absent: this kernel cannot be reached by PF_KEY. Rejects with `KernelError`, ERR_NO_PFKEY where the machine has
+   * none and ERR_PERMISSION without CAP_NET_ADMIN.
+   */
+  openPfkey?(options?: PfkeyOpenOptions): Promise<PfkeySocket>;
 }

@@ -1,7 +1,14 @@
-import { hostLittleEndian } from './endian.ts';
-import { DecodeError, EncodeError } from './errors.ts';
-import { check, readExpression, scalarExpression } from './layout.ts';
-import { copyBytes, type Payload, type PayloadValue } from './payload.ts';
+import {
+  allZero,
+  check,
+  copyBytes,
+  DecodeError,
+  EncodeError,
+  hostLittleEndian,
+  readExpression,
+  scalarExpression,
+} from '../wire/index.ts';
+import type { Payload, PayloadValue } from './payload.ts';
 
 /** One attribute type: its number, what stands in it, and how strictly the kernel takes its length. */
 export interface AttributeSpec<T> {
@@ -125,11 +132,6 @@ function compileReadPlain<A>(specs: AttributeSpecs): AttributeSpace<A>['readPlai
 
 function hasPadding(view: DataView, at: number, padding: readonly (readonly [number, number])[]): boolean {
   return padding.some(([o, n]) => !allZero(view, at + o, n));
-}
-
-function allZero(view: DataView, at: number, length: number): boolean {
-  for (let i = 0; i < length; i++) if (view.getUint8(at + i) !== 0) return false;
-  return true;
 }
 
 /** Notes bytes of `[at, at + length)` that are not zero. `origin` is where the message starts. */

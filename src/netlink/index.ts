@@ -1,5 +1,31 @@
 /** Netlink without a family: headers, attributes, acknowledgements, dumps. No sockets here. */
 export {
+  be16,
+  be32,
+  bitsOf,
+  type Chars,
+  chars,
+  check,
+  DecodeError,
+  type DecodeErrorCode,
+  EncodeError,
+  errnoName,
+  errnoText,
+  hostLittleEndian,
+  i32,
+  type Layout,
+  type Meaning,
+  oneOf,
+  type Scalar,
+  type Struct,
+  struct,
+  u8,
+  u16,
+  u32,
+  u64,
+  type ValueOf,
+} from '../wire/index.ts';
+export {
   type AttributeSpace,
   type AttributeSpec,
   type AttributeSpecs,
@@ -14,29 +40,6 @@ export {
   wireName,
 } from './attributes.ts';
 export { NLMSG_HDRLEN, NlmF, NlmsgType } from './constants.ts';
-export { hostLittleEndian } from './endian.ts';
-export { errnoName, errnoText } from './errno.ts';
-export { DecodeError, type DecodeErrorCode, EncodeError } from './errors.ts';
-export {
-  be16,
-  be32,
-  bitsOf,
-  type Chars,
-  chars,
-  check,
-  i32,
-  type Layout,
-  type Meaning,
-  oneOf,
-  type Scalar,
-  type Struct,
-  struct,
-  u8,
-  u16,
-  u32,
-  u64,
-  type ValueOf,
-} from './layout.ts';
 export {
   bytesPayload,
   flagPayload,

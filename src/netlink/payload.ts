@@ -1,14 +1,15 @@
-import { hostLittleEndian } from './endian.ts';
-import { EncodeError } from './errors.ts';
 import {
   check,
   checkText,
   compileScalarRead,
   compileScalarWrite,
+  copyBytes,
+  EncodeError,
+  hostLittleEndian,
   type Scalar,
   type Struct,
   type StructField,
-} from './layout.ts';
+} from '../wire/index.ts';
 
 /**
  * What stands in an attribute: a scalar, a structure, a structure with a variable end, a list of structures, text, bytes, nothing, or
@@ -197,7 +198,3 @@ export const flagPayload: Payload<true> = {
   write: () => {},
   padding: () => none,
 };
-
-export function copyBytes(view: DataView, at: number, length: number): Uint8Array {
-  return new Uint8Array(view.buffer, view.byteOffset + at, length).slice();
-}

@@ -1,4 +1,19 @@
 import {
+  check,
+  copyBytes,
+  DecodeError,
+  EncodeError,
+  hostLittleEndian,
+  i32,
+  room,
+  type Struct,
+  struct,
+  u16,
+  u32,
+  u64,
+  viewOf,
+} from '../wire/index.ts';
+import {
   type AttributeSpace,
   align4,
   attribute,
@@ -12,11 +27,7 @@ import {
   writePadding,
 } from './attributes.ts';
 import { NLMSG_HDRLEN, NlmF, NlmsgType } from './constants.ts';
-import { hostLittleEndian } from './endian.ts';
-import { DecodeError, EncodeError } from './errors.ts';
-import { check, i32, type Struct, struct, u16, u32, u64 } from './layout.ts';
-import { bytesPayload, copyBytes, scalarPayload, textPayload } from './payload.ts';
-import { room } from './room.ts';
+import { bytesPayload, scalarPayload, textPayload } from './payload.ts';
 
 /** A constant of this module: what is imported is not folded into optimised code. */
 const little = hostLittleEndian;
@@ -134,18 +145,6 @@ export function forEachMessage(
     o = Math.min(o + align4(length), end);
   }
   return o;
-}
-
-let lastBytes: Uint8Array | undefined;
-let lastView: DataView;
-
-/** A DataView over the same memory; the last one is kept, as decoding goes through one buffer message by message. */
-function viewOf(bytes: Uint8Array): DataView {
-  if (bytes !== lastBytes) {
-    lastView = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    lastBytes = bytes;
-  }
-  return lastView;
 }
 
 export function protocol<const S extends MessageSpecs>(specs: S): Protocol<MessageOf<S, keyof S> | ControlMessage> {

@@ -130,6 +130,9 @@ export const schema = z.strictObject({
       apply_ms: ms(100, 10_000),
       /** The active reads the counters of every SA once in so long. 0: never. */
       sweep_ms: z.number().int().min(0).max(3_600_000).default(10_000),
+      /** More than this many percent of all SAs deleted within a second are kept on standbys, for `promote --restore`. 100: never. */
+      mass_delete_percent: z.number().int().min(1).max(100).default(50),
+      mass_delete_keep_ms: ms(600_000, 86_400_000),
     })
     .prefault({}),
   exposure: z

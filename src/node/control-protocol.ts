@@ -6,7 +6,11 @@ export const CONTROL_LINE_MAX = 64 * 1024;
 
 export const controlRequest = z.discriminatedUnion('command', [
   z.strictObject({ command: z.literal('status'), sas: z.boolean().default(false) }),
-  z.strictObject({ command: z.literal('promote'), force: z.boolean().default(false) }),
+  z.strictObject({
+    command: z.literal('promote'),
+    force: z.boolean().default(false),
+    restore: z.boolean().default(false),
+  }),
   z.strictObject({ command: z.literal('dryRun'), force: z.boolean().default(false) }),
   z.strictObject({ command: z.literal('switchover'), to: z.string().max(63).optional() }),
   z.strictObject({ command: z.literal('demote'), force: z.boolean().default(false) }),

@@ -337,7 +337,7 @@ class Node implements RunningNode {
             this.#input(() => this.#replica.abandonHandover(`nothing happened within ${ms} ms`));
           }, ms);
           this.#input(() => {
-            if (command === 'promote') this.#replica.promote(nowMs, { force });
+            if (command === 'promote') this.#replica.promote(nowMs, { force, restore: request.restore });
             else if (command === 'demote') this.#replica.demote({ force });
             else if (command === 'switchover') this.#replica.switchover(nowMs, request.to);
             else this.#replica.dismiss();
@@ -537,6 +537,7 @@ function replicaSettings(config: Config, version: string): ReplicaSettings {
     grants: { mode: takeover.mode, numbersMin: takeover.grant_min, horizonMs: takeover.grant_ms },
     exposure: config.exposure,
     sweepMs: replicate.sweep_ms,
+    held: { part: replicate.mass_delete_percent / 100, ms: replicate.mass_delete_keep_ms },
     install: replicate.install,
     drainMs: takeover.drain_ms,
     drainMaxMs: takeover.drain_max_ms,

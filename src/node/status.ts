@@ -2,6 +2,7 @@ import type { GatewayCounts } from '../gateway/index.ts';
 import {
   type Exposure,
   exposureOf,
+  heldSas,
   type Peer,
   packetsPerSecond,
   type Role,
@@ -28,6 +29,8 @@ export interface Status {
   readonly sas: number;
   readonly installed: number;
   readonly policies: number;
+  /** Standby: SAs that the active has deleted all at once: `promote --restore` brings them back. */
+  readonly held: number;
   /** Standby: for how long nothing is known of the active. What a takeover now would have to assume it sent meanwhile. */
   readonly unseenMs: number | null;
   /** Progress that no standby has seen (docs/safety.md, exposure); null: no standby has a whole account. */
@@ -133,6 +136,7 @@ export function statusOf(
     sas: records.length,
     installed: records.filter((r) => r.installed).length,
     policies: state.policies.size,
+    held: heldSas(state),
     unseenMs: role === 'standby' && provenMs !== undefined ? Math.round(about.nowMs - provenMs) : null,
     exposure: exposure === undefined ? null : exposureStatus(exposure),
     quiet: records.filter((r) => r.quiet).length,

@@ -3,6 +3,7 @@ import { ALARM_MS } from './clock.ts';
 import { courseOf, nextTerm, provenAt } from './course.ts';
 import type { Reading } from './effects.ts';
 import type { Role } from './frames.ts';
+import { heldSas } from './held.ts';
 import { canBeParked, JUMP_MAX, type Position } from './plan.ts';
 import { directionOf, numberOf } from './sa.ts';
 import type { State } from './state.ts';
@@ -41,7 +42,8 @@ export interface Objection {
     | 'exhausted'
     | 'unparkable'
     | 'clock'
-    | 'removed';
+    | 'removed'
+    | 'held';
   /** `promote` says no. */
   readonly refuses: boolean;
   readonly text: string;
@@ -146,6 +148,11 @@ export function dryRun(s: State, reading: Reading, nowMs: number, force: boolean
   }
   if (strangers.length > 0)
     object('removed', `${strangers.length} SAs of which only an old copy is in this kernel would be removed`);
+  if (heldSas(s) > 0)
+    object(
+      'held',
+      `the active has deleted ${heldSas(s)} SAs at once, they stay deleted: promote --restore brings them back`,
+    );
   return { ...about, against, unseenMs: Math.round(unseenMs), totals, sas };
 }
 

@@ -13,6 +13,7 @@ export {
 export { type Exposure, exposureOf, type TotalExposure } from './exposure.ts';
 export type { CountersEntry, Frame, FrameBody, Role } from './frames.ts';
 export type { GrantEntry } from './grants.ts';
+export { heldSas } from './held.ts';
 export { policyKey } from './install.ts';
 export type { Peer } from './peer.ts';
 export type { PlanSettings } from './plan.ts';

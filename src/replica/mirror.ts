@@ -3,6 +3,7 @@ import { ownTimes, pingOf } from './clock.ts';
 import type { Reading, Write } from './effects.ts';
 import type { CountersEntry, Frame } from './frames.ts';
 import { takeInGrant } from './grants.ts';
+import { holdDeleted } from './held.ts';
 import {
   deletePolicy,
   deleteSa,
@@ -40,7 +41,7 @@ export function onAccount(s: State, peer: Peer, frame: Frame, nowMs: number): vo
       break;
     case 'saDelete': {
       const record = s.sas.byHandle(frame.handle);
-      if (record) forget(s, record);
+      if (record) forget(s, record, nowMs);
       break;
     }
     case 'policy': {
@@ -51,7 +52,7 @@ export function onAccount(s: State, peer: Peer, frame: Frame, nowMs: number): vo
       break;
     }
     case 'policyDelete':
-      s.policies.delete(policyKey(frame.policy));
+      dropPolicy(s, policyKey(frame.policy), nowMs);
       if (s.settings.install === 'immediate') s.write([write('policyDelete', 0, deletePolicy(frame.policy))]);
       break;
     case 'counters':
@@ -69,8 +70,8 @@ export function onAccount(s: State, peer: Peer, frame: Frame, nowMs: number): vo
       s.send(peer, { type: 'proven', timeMs: frame.timeMs });
       break;
     case 'snapshotEnd':
-      for (const record of s.staleSas ?? []) forget(s, record);
-      for (const key of s.stalePolicies ?? []) s.policies.delete(key);
+      for (const record of s.staleSas ?? []) forget(s, record, nowMs);
+      for (const key of s.stalePolicies ?? []) dropPolicy(s, key, nowMs);
       s.staleSas = undefined;
       s.stalePolicies = undefined;
       s.earlyGrants.clear();
@@ -102,7 +103,7 @@ function takeIn(
     else if (immediate && limits) s.write([write('update', handle, updateSa(known))]);
     return;
   }
-  if (known) forget(s, known); // its SPI was given out anew
+  if (known) forget(s, known, nowMs); // its SPI was given out anew
   const record: SaRecord = {
     handle,
     id: saIdOf(sa),
@@ -145,10 +146,17 @@ function takeInCounters(
   s.touch(record);
 }
 
-function forget(s: State, record: SaRecord): void {
+function forget(s: State, record: SaRecord, nowMs: number): void {
+  holdDeleted(s, { record }, nowMs);
   s.staleSas?.delete(record);
   s.sas.remove(record);
   if (record.installed || s.settings.install === 'immediate') s.write([write('delete', 0, deleteSa(record))]);
+}
+
+function dropPolicy(s: State, key: string, nowMs: number): void {
+  const policy = s.policies.get(key);
+  if (policy) holdDeleted(s, { policy }, nowMs);
+  s.policies.delete(key);
 }
 
 /** What this node's kernel still has from earlier, and the active does not, goes; what has other keys there is replaced. */

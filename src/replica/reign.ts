@@ -42,9 +42,10 @@ export function onHello(s: State, peer: Peer, frame: Hello & { term: number }): 
   if (frame.term > s.term) {
     if (s.role === 'active') stepDown(s, `${frame.node} is ${frame.role} in the newer term ${frame.term}`, frame.term);
     else {
-      if (s.takeover?.votes) withdraw(s, `${frame.node} is ${frame.role} in term ${frame.term}`);
-      else if (s.takeover && frame.term >= s.takeover.term)
-        abandonTakeover(s, `${frame.node} is ${frame.role} in term ${frame.term}`);
+      const reason = `${frame.node} is ${frame.role} in term ${frame.term}`;
+      // Also if its own term is newer still, and not stored yet: what it would go on from is of a reign before that one.
+      if (s.takeover && s.takeover.term > s.term) withdraw(s, reason);
+      else if (s.takeover) abandonTakeover(s, reason);
       followTerm(s, frame.term);
     }
     s.sendHello();
@@ -66,7 +67,7 @@ export function onHello(s: State, peer: Peer, frame: Hello & { term: number }): 
   if (s.role === 'standby' && s.phase === 'steady' && before !== 'standby' && allStandbys)
     s.log('warn', 'all nodes are standbys, nobody forwards: promote one of them');
   // No other node knows of a newer term: the addresses are this node's.
-  if (s.role === 'active' && allStandbys) claim(s);
+  if (s.role === 'active' && s.phase === 'steady' && allStandbys) claim(s);
   if (s.role === 'active' && frame.role === 'standby' && (first || before !== 'standby' || !peer.streaming))
     streamSnapshot(s, peer);
 }
@@ -74,10 +75,7 @@ export function onHello(s: State, peer: Peer, frame: Hello & { term: number }): 
 /** A standby hears of a newer term, in which another node reigns or is about to: what it knows is of an earlier reign. */
 export function followTerm(s: State, term: number): void {
   // In a pair: whoever has handed over knows where the next reign begins.
-  const { node } = s.settings;
-  const [other, ...others] = s.peers.keys();
-  const isPair = other !== undefined && others.length === 0;
-  const isExact = isPair && s.resigned && term === termAfter(s.term, { node: other, peers: [node] });
+  const isExact = s.peers.size === 1 && s.resigned && term === termOfSuccessor(s);
   if (!isExact) {
     s.complete = false;
     // What the reign that was missed has used is anybody's guess.
@@ -86,8 +84,12 @@ export function followTerm(s: State, term: number): void {
   s.resigned = false;
   s.term = term;
   s.reignTerm = term;
-  // A term that a takeover is storing now is newer still: the disk does not go back.
-  if (s.takeover === undefined) s.persist({ term, role: s.role });
+  s.persist({ term, role: s.role });
+}
+
+/** The term that the other node of a pair begins after this one has handed over. */
+function termOfSuccessor({ term, settings: { node, peers } }: State): number {
+  return termAfter(term, { node: peers[0] ?? node, peers: [node] });
 }
 
 /** Takes the shared addresses, once in a reign. */
@@ -124,8 +126,8 @@ export function becomeStandby(s: State): void {
     unbind(s, peer);
     peer.streaming = false;
     peer.behind.clear();
-    forgetProof(peer.rounds);
     peer.used.clear();
+    forgetProof(peer.rounds);
   }
   restoreThresholds(s);
   s.role = 'standby';

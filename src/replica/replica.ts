@@ -21,6 +21,7 @@ import type { Durable, Effect, Reading, ReadPurpose, Write } from './effects.ts'
 import type { Frame } from './frames.ts';
 import { askForGrants, canRaise, forgetAsked, onGranted, onSoftExpire, unbind, warnOfCeilings } from './grants.ts';
 import { goOn, handOver, onDrained, onHandoverRequest, onReleased, onResigned } from './handover.ts';
+import { restoreDeleted, sortOutDeleted } from './held.ts';
 import { policyKey } from './install.ts';
 import { applyCounters, installing, onAccount, onCollision, reconcile } from './mirror.ts';
 import type { Peer } from './peer.ts';
@@ -403,16 +404,22 @@ export class Replica {
       adapt(s, nowMs);
       sweep(s, nowMs);
     }
+    if (s.role === 'standby') sortOutDeleted(s, nowMs);
     warnOfCeilings(s);
     countVotes(s, nowMs);
   }
 
   // --- the operator -------------------------------------------------------------------------------------------------------
 
-  /** Makes this node active: planned if the active is there, a takeover if not. `force` takes over from an active that is there. */
-  promote(nowMs: number, { force }: { readonly force: boolean }): void {
+  /**
+   * Makes this node active: planned if the active is there, a takeover if not. `force` takes over from an active that is there; `restore`
+   * brings back what the active has deleted all at once.
+   */
+  promote(nowMs: number, { force, restore = false }: { readonly force: boolean; readonly restore?: boolean }): void {
     const s = this.state;
     const course = courseOf(s, force);
+    const goesOn = course.kind === 'takeover' || course.kind === 'switchover';
+    if (restore && goesOn) restoreDeleted(s);
     if (course.kind === 'refused') s.refuse(course.reason);
     else if (course.kind === 'none') s.emit({ type: 'promoted', report: noTakeover(s) });
     else if (course.kind === 'takeover') beginTakeover(s, 'takeover', nowMs, force);

@@ -2,6 +2,7 @@ import type { Aevent, AeventValues, Sa, SaId } from '../client/index.ts';
 import { AddressFamily, type AeventCursor, SaDir, sameAddress } from '../xfrm/index.ts';
 import type { Tuning } from './adapt.ts';
 import type { Peer } from './peer.ts';
+import type { Knowledge } from './plan.ts';
 import type { Rate } from './rate.ts';
 import type { ToldEach } from './told.ts';
 
@@ -55,6 +56,8 @@ export interface SaRecord {
   softTold: boolean;
   /** Standby: the times come from this node's account; they are shifted if its clock turns out to be another (`clock.ts`). */
   timesBy: Peer | undefined;
+  /** It was deleted, and the operator has brought it back: what was known of it at the deletion. */
+  restored: Knowledge | undefined;
   /** Active: where this SA began on this node, if it was taken over in this life of the daemon. */
   began: Readonly<Counters> | undefined;
   /** It was silent for so long that its kernel has announced everything: counters and bitmap are exact (quiet.ts). */
@@ -147,6 +150,7 @@ export const newRecordState = (): Pick<
   | 'ceilingAt'
   | 'softTold'
   | 'timesBy'
+  | 'restored'
   | 'began'
   | 'quiet'
   | 'movedMs'
@@ -164,6 +168,7 @@ export const newRecordState = (): Pick<
   ceilingAt: 0,
   softTold: false,
   timesBy: undefined,
+  restored: undefined,
   began: undefined,
   quiet: false,
   movedMs: 0,

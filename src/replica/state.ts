@@ -3,6 +3,7 @@ import type { AdaptSettings } from './adapt.ts';
 import type { Durable, Effect, Purpose, ReadPurpose, TakeoverReport, Write } from './effects.ts';
 import type { FrameBody, Role } from './frames.ts';
 import type { Ask, GrantSettings } from './grants.ts';
+import { type Held, type HeldSettings, newHeld } from './held.ts';
 import { newPeer, type Peer } from './peer.ts';
 import type { PlanSettings, Position } from './plan.ts';
 import { allRules, type Rules } from './rules.ts';
@@ -14,7 +15,7 @@ import type { Account, Votes } from './votes.ts';
 export interface ReplicaSettings {
   readonly cluster: string;
   readonly node: string;
-  /** The other nodes of the cluster. */
+  /** The names of the other nodes. */
   readonly peers: readonly string[];
   readonly version: string;
   readonly littleEndian: boolean;
@@ -24,6 +25,8 @@ export interface ReplicaSettings {
   readonly exposure: AdaptSettings;
   /** The active reads the counters of every SA once in so long, as the kernel can lose an event without a word. 0: never. */
   readonly sweepMs: number;
+  /** Standby: deletions that are too many at once. */
+  readonly held: HeldSettings;
   /** `immediate`: the standby keeps SAs in its kernel, unable to send. `takeover`: it holds them back until it takes over. */
   readonly install: 'immediate' | 'takeover';
   /** How long the kernel must be quiet before a planned switchover reads the final counters, and how long that is waited for. */
@@ -139,6 +142,8 @@ export class State {
   demoteAsked = false;
   /** The promotion under way was offered by the active, not asked for here. */
   offered = false;
+  /** Standby: what the active has deleted lately. */
+  held: Held = newHeld();
   /** Standby: what the account under way has not named yet. */
   staleSas: Set<SaRecord> | undefined;
   stalePolicies: Set<string> | undefined;

@@ -2,6 +2,7 @@ import { type Sa, saIdOf } from '../client/index.ts';
 import { streamSnapshot } from './account.ts';
 import { nextTerm, provenAt } from './course.ts';
 import type { Reading, TakeoverReport, Write } from './effects.ts';
+import { newHeld } from './held.ts';
 import { deleteSa, newSa, putPolicy, sameSa, setCounters } from './install.ts';
 import { JUMP_MAX, type Position, switchoverPosition, takeoverPosition } from './plan.ts';
 import { watch } from './quiet.ts';
@@ -78,8 +79,11 @@ export function openings(
     const found = here.get(record);
     const known = { ...record, counters: { ...record.counters } };
     if (found !== undefined) takeHigher(known, found);
+    const { restored } = record;
     const position =
-      how.kind === 'switchover' ? switchoverPosition(known) : takeoverPosition(known, s.settings.plan, how, s.rules);
+      how.kind === 'switchover' && restored === undefined
+        ? switchoverPosition(known)
+        : takeoverPosition(known, s.settings.plan, restored ?? how, s.rules);
     return { record, counters: known.counters, position, isHere: found !== undefined };
   });
   return { opened, strangers };
@@ -142,6 +146,7 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
     if (position) Object.assign(record.counters, position.counters);
     record.began = position?.counters;
     record.timesBy = undefined;
+    record.restored = undefined;
     record.dirty = false;
     watch(s, record, nowMs);
     s.thresholdsDue.add(record);
@@ -149,6 +154,7 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
   s.dirty = [];
   s.takeover = undefined;
   s.used = undefined;
+  s.held = newHeld();
   s.account = undefined;
   s.vote = undefined;
   s.reignTerm = s.term;

@@ -354,6 +354,7 @@ export class World {
       grants: { mode, numbersMin, horizonMs: GRANT_MS },
       exposure: { adaptive: true, packets: 1000, ms: 1000 },
       sweepMs: SWEEP_MS,
+      held: { part: 0.5, ms: 600_000 },
       install,
       drainMs,
       drainMaxMs,

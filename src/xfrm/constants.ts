@@ -1,4 +1,6 @@
-/** Numbers of linux/xfrm.h and linux/in.h, up to Linux 6.18. */
+/** Numbers of linux/xfrm.h, up to Linux 6.18. */
+
+export { AddressFamily, IpProto } from '../wire/index.ts';
 
 /** `NETLINK_XFRM`, the protocol number of the netlink family. */
 export const NETLINK_XFRM = 6;
@@ -13,27 +15,6 @@ export const XfrmGroup = {
   REPORT: 6,
   MIGRATE: 7,
   MAPPING: 8,
-} as const;
-
-export const AddressFamily = { UNSPEC: 0, INET: 2, INET6: 10 } as const;
-
-/** IPsec protocols of an SA, and the transport protocols that selectors usually name. */
-export const IpProto = {
-  ANY: 0,
-  ICMP: 1,
-  IPIP: 4,
-  TCP: 6,
-  UDP: 17,
-  IPV6: 41,
-  ROUTING: 43,
-  GRE: 47,
-  ESP: 50,
-  AH: 51,
-  ICMPV6: 58,
-  DSTOPTS: 60,
-  COMP: 108,
-  SCTP: 132,
-  IPSEC_ANY: 255,
 } as const;
 
 export const XfrmMode = { TRANSPORT: 0, TUNNEL: 1, ROUTEOPTIMIZATION: 2, IN_TRIGGER: 3, BEET: 4, IPTFS: 5 } as const;

@@ -1,13 +1,24 @@
 /** NETLINK_XFRM messages: constants, layouts, typed messages, encode, decode, text and JSON. No sockets here. */
 import { type AnyXfrmMessage, xfrm } from './messages.ts';
 
-export { DecodeError, EncodeError } from '../netlink/index.ts';
-export { type AddressWithFamily, formatAddress, parseAddress, sameAddress } from './address.ts';
+export {
+  type AddressWithFamily,
+  DecodeError,
+  EncodeError,
+  formatAddress,
+  formatSpi,
+  type Json,
+  JsonError,
+  type JsonObject,
+  type JsonOptions,
+  parseAddress,
+  sameAddress,
+} from '../wire/index.ts';
 export { AeventCursor } from './aevent-cursor.ts';
 export { type XfrmAttributes, xfrma } from './attributes.ts';
 export * from './constants.ts';
-export { JsonError, messageFromJson } from './from-json.ts';
-export { formatSpi, type Json, type JsonObject, type JsonOptions, messageToJson } from './json.ts';
+export { messageFromJson } from './from-json.ts';
+export { messageToJson } from './json.ts';
 export {
   type AnyXfrmMessage,
   type XfrmKind,

@@ -1,12 +1,16 @@
+import { type AttributeSpace, type Layout, type MessageSpec, type Payload, wireName } from '../netlink/index.ts';
 import {
-  type AttributeSpace,
-  type Layout,
-  type Meaning,
-  type MessageSpec,
-  type Payload,
-  wireName,
-} from '../netlink/index.ts';
-import { formatAddress } from './address.ts';
+  bigNumberToJson,
+  bytesToJson,
+  formatAddress,
+  formatSpi,
+  type Json,
+  type JsonObject,
+  type JsonOptions,
+  namedToJson,
+  secretToJson,
+  wordToJson,
+} from '../wire/index.ts';
 import { XFRM_INF } from './constants.ts';
 import { type AnyXfrmMessage, xfrm } from './messages.ts';
 import { type Address, address, lifetimeCfg } from './structs.ts';
@@ -17,19 +21,12 @@ import { type Address, address, lifetimeCfg } from './structs.ts';
  * security contexts of algorithms are replaced by their length unless `showKeys` is given.
  */
 
-export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
-export type JsonObject = { [key: string]: Json };
-
-export interface JsonOptions {
-  readonly showKeys?: boolean;
-}
-
 const noLimit = new Set(lifetimeCfg.fields.filter(({ name }) => /Limit$/.test(name)).map(({ name }) => name));
 
 export function messageToJson(message: AnyXfrmMessage, options: JsonOptions = {}): JsonObject {
   const { flags, seq, pid } = message;
   const head = { message: message.kind, header: { flags, seq, pid } };
-  if (message.kind === 'UNKNOWN') return { ...head, type: message.type, payload: hex(message.payload) };
+  if (message.kind === 'UNKNOWN') return { ...head, type: message.type, payload: bytesToJson(message.payload) };
   if (message.kind === 'ERROR') {
     const { error, request } = message.body;
     const { type, ...rest } = request;
@@ -42,22 +39,22 @@ export function messageToJson(message: AnyXfrmMessage, options: JsonOptions = {}
   const attributes = attributesToJson(spec.attributes, message.attributes, family, options);
   const json: JsonObject = { ...head, ...body, ...(Object.keys(attributes).length > 0 ? { attributes } : {}) };
   const { other, tail } = message.rest ?? {};
-  if (other) json.otherAttributes = other.map(({ type, data }) => ({ type, data: hex(data) }));
-  if (tail) json.trailingBytes = hex(tail);
+  if (other) json.otherAttributes = other.map(({ type, data }) => ({ type, data: bytesToJson(data) }));
+  if (tail) json.trailingBytes = bytesToJson(tail);
   return json;
 }
 
 function control(attributes: object): JsonObject {
   const extack = Object.entries(attributes).map(([name, value]) => [
     name,
-    value instanceof Uint8Array ? hex(value) : plain(value),
+    value instanceof Uint8Array ? bytesToJson(value) : plain(value),
   ]);
   return extack.length > 0 ? { extack: Object.fromEntries(extack) } : {};
 }
 
 function plain(value: unknown): Json {
-  if (typeof value === 'bigint') return bigNumber(value);
-  if (value instanceof Uint8Array) return hex(value);
+  if (typeof value === 'bigint') return bigNumberToJson(value);
+  if (value instanceof Uint8Array) return bytesToJson(value);
   if (typeof value === 'object' && value !== null) {
     return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, plain(v)]));
   }
@@ -90,9 +87,8 @@ function payloadToJson(payload: Payload<unknown>, value: unknown, family: number
       const json = layoutToJson(payload.layout as Layout, value, family) as JsonObject;
       const tail = payload.tail as NonNullable<typeof payload.tail>;
       const end = (value as Record<string, Uint8Array | number[]>)[tail.name] ?? [];
-      if (end instanceof Uint8Array)
-        json[tail.name] = tail.secret && !options.showKeys ? `(${end.length} bytes hidden)` : hex(end);
-      else json[tail.name] = end.map((word) => `0x${word.toString(16).padStart(8, '0')}`);
+      if (end instanceof Uint8Array) json[tail.name] = tail.secret ? secretToJson(end, options) : bytesToJson(end);
+      else json[tail.name] = end.map(wordToJson);
       return json;
     }
     case 'struct':
@@ -100,7 +96,7 @@ function payloadToJson(payload: Payload<unknown>, value: unknown, family: number
     case 'scalar':
       return layoutToJson(payload.layout as Layout, value, family);
     case 'bytes':
-      return hex(value as Uint8Array);
+      return bytesToJson(value as Uint8Array);
     default:
       return plain(value);
   }
@@ -113,18 +109,10 @@ function layoutToJson(layout: Layout, value: unknown, family: number, name = '')
     const own = typeof fields.family === 'number' && fields.family !== 0 ? fields.family : family;
     return Object.fromEntries(layout.fields.map((f) => [f.name, layoutToJson(f.layout, fields[f.name], own, f.name)]));
   }
-  if (typeof value === 'bigint') return value === XFRM_INF && noLimit.has(name) ? null : bigNumber(value);
-  if (layout.kind === 'scalar' && layout.meaning) return named(layout.meaning, value as number);
+  if (typeof value === 'bigint') return value === XFRM_INF && noLimit.has(name) ? null : bigNumberToJson(value);
+  if (layout.kind === 'scalar' && layout.meaning) return namedToJson(layout.meaning, value as number);
   if (name === 'spi') return formatSpi(value as number);
   return value as Json;
-}
-
-function named({ names, bits }: Meaning, value: number): Json {
-  const entries = Object.entries(names);
-  if (!bits) return entries.find(([, number]) => number === value)?.[0].toLowerCase() ?? value;
-  const known = entries.filter(([, bit]) => (value & bit) !== 0);
-  const left = known.reduce((rest, [, bit]) => rest & ~bit, value) >>> 0;
-  return [...known.map(([text]) => text.toLowerCase()), ...(left === 0 ? [] : [`0x${left.toString(16)}`])];
 }
 
 /** The first address family that a structure or one of its parts names. */
@@ -140,12 +128,3 @@ function familyIn(value: object): number {
   }
   return 0;
 }
-
-export function formatSpi(spi: number): string {
-  return `0x${spi.toString(16).padStart(8, '0')}`;
-}
-
-const bigNumber = (value: bigint): Json =>
-  value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value.toString();
-
-const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');

@@ -1,4 +1,18 @@
-import { be16, be32, bitsOf, chars, i32, oneOf, struct, u8, u16, u32, u64, type ValueOf } from '../netlink/index.ts';
+import {
+  address,
+  be16,
+  be32,
+  bitsOf,
+  chars,
+  i32,
+  oneOf,
+  struct,
+  u8,
+  u16,
+  u32,
+  u64,
+  type ValueOf,
+} from '../wire/index.ts';
 import {
   AddressFamily,
   AeFlag,
@@ -25,9 +39,6 @@ const proto = oneOf(u8, IpProto);
 const mode = oneOf(u8, XfrmMode);
 const share = oneOf(u8, Share);
 const dir = oneOf(u8, PolicyDir);
-
-/** 128 bits as four words in network order. An IPv4 address is `w0`; what the other words hold is of no meaning then. */
-export const address = struct('xfrm_address_t', 16, { w0: be32, w1: be32, w2: be32, w3: be32 });
 
 export const xfrmId = struct('xfrm_id', 24, { daddr: address, spi: be32, proto });
 
@@ -227,7 +238,7 @@ export const spdhthresh = struct('xfrmu_spdhthresh', 2, { lbits: u8, rbits: u8 }
 
 export const flushpolicyBody = struct('(no fixed part)', 0, {});
 
-export type Address = ValueOf<typeof address>;
+export { type Address, address } from '../wire/index.ts';
 export type Selector = ValueOf<typeof selector>;
 export type LifetimeCfg = ValueOf<typeof lifetimeCfg>;
 export type LifetimeCur = ValueOf<typeof lifetimeCur>;

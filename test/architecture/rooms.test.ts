@@ -4,8 +4,10 @@ import { describe, expect, test } from 'vitest';
 
 /** docs/architecture.md: a room imports only from rooms above it in this list, and a guest only from its room's host. */
 const rooms = [
+  'wire',
   'netlink',
   'xfrm',
+  'pfkey',
   'kernel',
   'esp',
   'client',
@@ -69,7 +71,7 @@ describe('rooms', () => {
   test.each([
     [{ from: 'xfrm/json.ts', to: 'client/index.ts' }, 'below'],
     [{ from: 'client/client.ts', to: 'xfrm/json.ts' }, 'index.ts'],
-    [{ from: 'netlink/layout.ts', to: 'index.ts' }, 'face'],
+    [{ from: 'netlink/payload.ts', to: 'index.ts' }, 'face'],
   ])('the rule can fail: %o', (wrong, word) => {
     expect(fault(wrong)).toContain(word);
   });
@@ -80,6 +82,12 @@ describe('rooms', () => {
       /(?:from|import\()\s*'koffi'/.test(readFileSync(join(source, file), 'utf8')),
     );
     expect(importers).toEqual(['kernel/linux/libc.ts']);
+  });
+
+  test('PF_KEY knows nothing of netlink', () => {
+    const others = imports().filter(({ from, to }) => roomOf(from) === 'pfkey' && roomOf(to) !== 'pfkey');
+    expect(others.length).toBeGreaterThan(0);
+    expect(others.filter(({ to }) => to !== 'wire/index.ts')).toEqual([]);
   });
 
   test('the replica has no I/O and no clock', () => {

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { encodePfkey, pfkeyFromJson } from '../../src/pfkey/index.ts';
 import { xfrmsync } from './run.ts';
 
 /** A GETAE's answer of Linux 6.1 (vectors: getae-flags-000, flags RTHR), little-endian. */
@@ -118,4 +119,45 @@ test.each(broken)('%s: prints what stands before it, then one line', async (_, i
 test('--format overrules the guess', async () => {
   expect((await xfrmsync(['decode', '--format', 'raw'], record(newae))).code).toBe(2);
   expect((await xfrmsync(['decode', '--format', 'record'], record(newae))).code).toBe(0);
+});
+
+/** ADD and GET of the vectors (pfkey-life-simple), without the last extensions; and the end of an empty dump. */
+const add =
+  '020300030d00000001000000e110000002000100000001000001030c00000000' +
+  '0300050000200000020000000a0900010000000000000000' +
+  '0300060000200000020000000a0900020000000000000000' +
+  '0300090080000000808182838485868788898a8b8c8d8e8f';
+const nothing = '020a0200020000004d000000e1100000';
+const pfkeyForms: readonly (readonly [string, string | Buffer])[] = [
+  ['hex text', add + nothing],
+  ['back to back', bytes(add + nothing)],
+  ['records', record(add, nothing)],
+];
+
+test.each(pfkeyForms)('reads PF_KEY: %s', async (_, input) => {
+  const { code, stdout, stderr } = await xfrmsync(['decode', '--pfkey', '--json', '--show-keys'], input);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  const messages = stdout
+    .trim()
+    .split('\n')
+    .map((line) => pfkeyFromJson(JSON.parse(line)));
+  expect(messages.map((message) => Buffer.from(encodePfkey(message)).toString('hex'))).toEqual([add, nothing]);
+});
+
+test('prints PF_KEY for people, without keys', async () => {
+  const { stdout } = await xfrmsync(['decode', '--pfkey', '--hex', add + nothing]);
+  expect(stdout).toContain('addressDst proto any prefixlen 32 sockaddr 10.9.0.2');
+  expect(stdout).toContain('(16 bytes hidden)');
+  expect(stdout).toContain('DUMP seq 77 pid 4321\n  ENOENT');
+});
+
+test.each([
+  ['cut off', bytes(add + nothing).subarray(0, 110), /SADB|sadb_msg at byte 104: 6 bytes/],
+  ['of another version', `01${nothing.slice(2)}`, /version 1/],
+  ['netlink', newae, /version 124/],
+])('PF_KEY: %s is told in one line', async (_, input, line) => {
+  const outcome = await xfrmsync(['decode', '--pfkey'], input);
+  expect(outcome.stderr).toMatch(/^xfrmsync: cannot decode standard input: [^\n]+\n$/);
+  expect(outcome.stderr).toMatch(line);
+  expect(outcome.code).toBe(2);
 });

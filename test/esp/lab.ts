@@ -13,7 +13,7 @@ import { EmulatedKernel } from 'xfrmsync/emulated';
 import { EspDataPlane, espTransform, type InboundVerdict } from 'xfrmsync/esp';
 import { PolicyDir, SaFlag, type XfrmAttributes } from 'xfrmsync/xfrm';
 import { policyBody, selector } from '../client/bodies.ts';
-import type { LabCheck, LabReport } from '../client/lab-report.ts';
+import type { LabCheck, LabReport } from '../lab/lab-report.ts';
 import { packetSocket, receive, send, socketAddress, udpSocket, writeSysctls } from '../lab/libc.ts';
 import { ipBatch } from '../lab/world.ts';
 import { address, algorithms, espSa, ipPacket, sum } from './sas.ts';

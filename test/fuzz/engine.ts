@@ -1,8 +1,16 @@
 import { KernelError } from 'xfrmsync';
-import { EmulatedKernel, type EmulatedSocket, newInboundFacts, VirtualClock } from 'xfrmsync/emulated';
+import {
+  EmulatedKernel,
+  type EmulatedPfkeySocket,
+  type EmulatedSocket,
+  newInboundFacts,
+  VirtualClock,
+} from 'xfrmsync/emulated';
 import { DecodeError, forEachMessage, hostLittleEndian, NlmF } from 'xfrmsync/netlink';
+import { decodePfkey, PfkeyExt, PfkeyMsg } from 'xfrmsync/pfkey';
 import { decodeMessage } from 'xfrmsync/xfrm';
 import { mutated } from './mutate.ts';
+import { mutatedPfkey } from './pfkey.ts';
 import { type Random, randomOf } from './random.ts';
 
 /** The emulated kernel under requests, packets and leaps of time that nobody in their right mind would make. */
@@ -36,6 +44,15 @@ interface Machine {
   readonly kernel: EmulatedKernel;
   readonly requests: EmulatedSocket;
   readonly listener: EmulatedSocket;
+  /** PF_KEY: one that sends, one that hears all that there is to hear. */
+  readonly pfkey: EmulatedPfkeySocket;
+  readonly pfkeyListener: EmulatedPfkeySocket;
+}
+
+/** Messages to begin with. */
+export interface EngineCorpus {
+  readonly netlink: readonly Uint8Array[];
+  readonly pfkey: readonly Uint8Array[];
 }
 
 function newMachine(random: Random): Machine {
@@ -45,14 +62,21 @@ function newMachine(random: Random): Machine {
   const kernel = new EmulatedKernel({ ...options, clock, random: () => random.u32(), later: () => undefined });
   const receiveBufferBytes = 1 << 24;
   const requests = kernel.openNow({ receiveBufferBytes });
-  return { clock, kernel, requests, listener: kernel.openNow({ groups: GROUPS, receiveBufferBytes }) };
+  const listener = kernel.openNow({ groups: GROUPS, receiveBufferBytes });
+  const [pfkey, pfkeyListener] = [1, 2].map(() => kernel.openPfkeyNow({ receiveBufferBytes })) as [
+    EmulatedPfkeySocket,
+    EmulatedPfkeySocket,
+  ];
+  pfkeyListener.send(bareOf(PfkeyMsg.REGISTER, SATYPE_ESP));
+  if (random.below(2) === 0) pfkeyListener.send(bareOf(PfkeyMsg.X_PROMISC, 1));
+  return { clock, kernel, requests, listener, pfkey, pfkeyListener };
 }
 
 /**
  * Feeds `count` inputs, made of the seed and of recorded messages, to the engine. Returns how often what came of it: answers and events by
  * what they are, packets by what became of them. @throws Error with the number of the input that broke a property, and its cause
  */
-export function fuzzEngine(corpus: readonly Uint8Array[], seed: number, count: number): Record<string, number> {
+export function fuzzEngine(corpus: EngineCorpus, seed: number, count: number): Record<string, number> {
   const outcomes: Record<string, number> = {};
   const note = (what: string): void => {
     outcomes[what] = (outcomes[what] ?? 0) + 1;
@@ -73,12 +97,12 @@ export function fuzzEngine(corpus: readonly Uint8Array[], seed: number, count: n
   return outcomes;
 }
 
-function step(machine: Machine, corpus: readonly Uint8Array[], random: Random, note: (what: string) => void): void {
+function step(machine: Machine, corpus: EngineCorpus, random: Random, note: (what: string) => void): void {
   const { kernel, requests, listener } = machine;
   const { sad, spd } = kernel.engine;
   const there = sad.count + spd.count;
   let eventsMax = EVENTS_PER_REQUEST_MAX;
-  switch (random.below(8)) {
+  switch (random.below(11)) {
     case 0:
       eventsMax = EVENTS_PER_PACKET_MAX;
       packet(machine, random, note);
@@ -87,8 +111,14 @@ function step(machine: Machine, corpus: readonly Uint8Array[], random: Random, n
       eventsMax = there * EVENTS_PER_TIMER_MAX + leap(machine, random) * there;
       note('leap');
       break;
+    case 2:
+    case 3:
+    case 4:
+      eventsMax = EVENTS_PER_REQUEST_MAX * MOVES_MAX;
+      note(sendPfkey(machine.pfkey, pfkeyRequest(corpus.pfkey, random)));
+      break;
     default: {
-      const messages = Array.from({ length: 1 + random.below(3) }, () => request(corpus, random));
+      const messages = Array.from({ length: 1 + random.below(3) }, () => request(corpus.netlink, random));
       eventsMax = EVENTS_PER_REQUEST_MAX * messages.length;
       note(send(requests, Buffer.concat(messages)));
     }
@@ -101,6 +131,7 @@ function step(machine: Machine, corpus: readonly Uint8Array[], random: Random, n
     if (messages.length > max) throw new Error(`${messages.length} ${name}s, at most ${max} were possible`);
     messages.forEach(note);
   }
+  for (const socket of [machine.pfkey, machine.pfkeyListener]) readPfkey(socket).forEach(note);
   if (sad.count < 0 || sad.count > INPUTS_PER_MACHINE * 4) throw new Error(`${sad.count} SAs`);
 }
 
@@ -114,6 +145,72 @@ function request(corpus: readonly Uint8Array[], random: Random): Uint8Array {
   const padded = new Uint8Array((bytes.length + 3) & ~3);
   padded.set(bytes);
   return padded;
+}
+
+const WORD = 8;
+const SATYPE_ESP = 3;
+/** What one X_MIGRATE can name. */
+const MOVES_MAX = 6;
+
+/** A message that is a header and nothing else. */
+function bareOf(type: number, satype: number): Uint8Array {
+  const bytes = Uint8Array.of(2, type, 0, satype, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0);
+  new DataView(bytes.buffer).setUint16(4, bytes.length / WORD, hostLittleEndian);
+  return bytes;
+}
+
+const replayTypes = [PfkeyMsg.X_REPLAY_NOTIFY, PfkeyMsg.X_REPLAY_SET, PfkeyMsg.X_REPLAY_GET];
+
+/** A recorded PF_KEY message, spoiled more often than not, nearly always with a sound header; at times with thresholds, or of our own types. */
+function pfkeyRequest(corpus: readonly Uint8Array[], random: Random): Uint8Array {
+  const before = random.below(3) === 0 ? random.pick(corpus).slice() : mutatedPfkey(corpus, random);
+  const withThreshold = random.below(4) === 0;
+  const bytes = new Uint8Array(((before.length + 7) & -WORD) + (withThreshold ? 16 : 0));
+  bytes.set(before);
+  const view = new DataView(bytes.buffer);
+  if (withThreshold) {
+    const at = bytes.length - 16;
+    view.setUint16(at, 2, hostLittleEndian);
+    view.setUint16(at + 2, PfkeyExt.replayThreshold, hostLittleEndian);
+    view.setUint32(at + 4, random.below(3), hostLittleEndian);
+    view.setUint32(at + 8, random.pick([0, 0, 1000, 0xffff_ffff]), hostLittleEndian);
+  }
+  if (random.below(16) === 0 || bytes.length < 16) return bytes;
+  bytes[0] = 2;
+  if (random.below(8) === 0) bytes[1] = random.pick(replayTypes);
+  view.setUint16(4, bytes.length / WORD, hostLittleEndian);
+  view.setUint16(6, 0);
+  return bytes;
+}
+
+function sendPfkey(socket: EmulatedPfkeySocket, datagram: Uint8Array): string {
+  try {
+    socket.send(datagram);
+    return 'pfkey sent';
+  } catch (error) {
+    if (error instanceof KernelError && ['ERR_ARGUMENT', 'ERR_TOO_LARGE', 'ERR_MALFORMED'].includes(error.code))
+      return `pfkey ${error.code}`;
+    throw error;
+  } finally {
+    datagram.fill(0xff);
+  }
+}
+
+/** What waits at a PF_KEY socket: whole messages, and legible. */
+function readPfkey(socket: EmulatedPfkeySocket): string[] {
+  const { batch } = socket.read();
+  if (socket.drops > 0) throw new Error(`${socket.drops} PF_KEY messages were lost`);
+  return Array.from({ length: batch.count }, (_, i) => {
+    const start = batch.offsets[i] as number;
+    const bytes = batch.buffer.slice(start, start + (batch.lengths[i] as number));
+    if (bytes.length < 16 || bytes.length % WORD !== 0) throw new Error(`a PF_KEY message of ${bytes.length} bytes`);
+    try {
+      return `pfkey ${decodePfkey(bytes).kind}`;
+    } catch (error) {
+      if (error instanceof DecodeError) return `pfkey ${error.code}`;
+      throw error;
+    }
+  });
 }
 
 /** Sends from memory that is overwritten afterwards, as a sender may do with its own. */

@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { Errno, KernelError, type KernelErrorCode, syscallError } from '../../src/kernel/errors.ts';
 import { type Host, type Libc, loadLibc } from '../../src/kernel/linux/libc.ts';
 import { linuxKernel } from '../../src/kernel/linux/linux.ts';
-import { openXfrmSocket } from '../../src/kernel/linux/open.ts';
-import { NetlinkSocket } from '../../src/kernel/linux/socket.ts';
+import { openPfkeySocket, openXfrmSocket } from '../../src/kernel/linux/open.ts';
+import { LinuxSocket, pfkeyProtocol } from '../../src/kernel/linux/socket.ts';
 
 const host: Host = { platform: 'linux', arch: 'x64', importKoffi: async () => import('koffi') };
 
@@ -125,8 +125,8 @@ describe('the socket, when libc fails', () => {
     return { libc, closed };
   }
 
-  function socketOn(libc: Libc): NetlinkSocket {
-    return new NetlinkSocket(libc, openXfrmSocket(libc, undefined, {}), false);
+  function socketOn(libc: Libc): LinuxSocket {
+    return new LinuxSocket(libc, openXfrmSocket(libc, undefined, {}), false);
   }
 
   test('a kernel without XFRM', () => {
@@ -135,6 +135,55 @@ describe('the socket, when libc fails', () => {
       expect.objectContaining({ code: 'ERR_NO_XFRM', syscall: 'socket' }),
     );
     expect(closed).toEqual([]);
+  });
+
+  test.each([
+    [Errno.EAFNOSUPPORT, 'ERR_NO_PFKEY', /modprobe af_key/],
+    [Errno.EPROTONOSUPPORT, 'ERR_NO_PFKEY', /modprobe af_key/],
+    [Errno.ESOCKTNOSUPPORT, 'ERR_NO_PFKEY', /modprobe af_key/],
+    [Errno.EPERM, 'ERR_PERMISSION', /CAP_NET_ADMIN/],
+    [Errno.EMFILE, 'ERR_SYSCALL', /LimitNOFILE/],
+  ] as const)('no PF_KEY socket for errno %i: %s', (errno, code, says) => {
+    const { libc, closed } = libcWith({ socket: () => -1, errno: () => errno });
+    expect(() => openPfkeySocket(libc, undefined, {})).toThrow(
+      expect.objectContaining({ code, errno, syscall: 'socket', message: expect.stringMatching(says) }),
+    );
+    expect(closed).toEqual([]);
+  });
+
+  test('a PF_KEY socket: its family, its buffers, what it sends', () => {
+    const opened: number[][] = [];
+    let errno: number = Errno.EPERM;
+    const { libc, closed } = libcWith({
+      socket: (...parameters) => opened.push(parameters) + 41,
+      getsockopt: (_fd, _level, _option, value) => {
+        (value as Int32Array)[0] = 1000;
+        return 0;
+      },
+      sendto: () => -1,
+      errno: () => errno,
+    });
+    const facts = openPfkeySocket(libc, undefined, {});
+    expect(opened).toEqual([[15, 3 | 0o2000000, 2]]);
+    expect(facts).toMatchObject({ fd: 42, receiveBufferBytes: 1000, datagramBytesMax: 968 });
+    const socket = new LinuxSocket(libc, facts, true, pfkeyProtocol);
+    expect(() => socket.send(new Uint8Array(15))).toThrow(expect.objectContaining({ code: 'ERR_ARGUMENT' }));
+    for (const [failed, bytes, code] of [
+      [Errno.EINVAL, 16, 'ERR_MALFORMED'],
+      [Errno.EMSGSIZE, 16, 'ERR_MALFORMED'],
+      [Errno.EMSGSIZE, 1000, 'ERR_TOO_LARGE'],
+      [Errno.ENOBUFS, 16, 'ERR_SYSCALL'],
+    ] as const) {
+      errno = failed;
+      expect(() => socket.send(new Uint8Array(bytes))).toThrow(expect.objectContaining({ code, errno }));
+    }
+    expect(() => openPfkeySocket(libc, undefined, { receiveBufferBytes: 0 })).toThrow(
+      expect.objectContaining({ code: 'ERR_ARGUMENT' }),
+    );
+    errno = Errno.ENOMEM;
+    libc.getsockopt = () => -1;
+    expect(() => openPfkeySocket(libc, undefined, {})).toThrow(expect.objectContaining({ code: 'ERR_SYSCALL' }));
+    expect(closed).toEqual([43]);
   });
 
   test('what was opened is closed when a later step fails', () => {

@@ -48,6 +48,16 @@ describeNative('a socket on this kernel', () => {
     expect(got.slice(0, 2).map((message) => message.type)).toEqual([Type.newPolicy, Type.delPolicy]);
   });
 
+  test('a PF_KEY socket opens, or the error says that this kernel has none', async () => {
+    const kernel = linuxKernel({ namespace: namespace.path });
+    const opening = kernel.openPfkey();
+    const error = await opening.then(
+      (socket) => socket.close(),
+      (error: unknown) => error,
+    );
+    if (error !== undefined) expect(error).toMatchObject({ name: 'KernelError', code: 'ERR_NO_PFKEY' });
+  });
+
   test('datagrams that came before there was a handler are kept for it', async () => {
     await using events = await open({ groups: [Group.policy] });
     makeEvents(1, 10);

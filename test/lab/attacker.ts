@@ -1,8 +1,8 @@
 /** The attacker on the outside LAN: records every ESP frame that comes into the bridge, and sends recordings again. */
-import type { Port, Seen } from '../../src/demo/recording.ts';
+import { type Port, type Reuse, reusedNumbers, type Seen } from '../../src/demo/recording.ts';
 import { parseEsp, readdressed } from './frames.ts';
-import { close, packetDrops, packetSocket, receive, send } from './libc.ts';
-import { MACS } from './world.ts';
+import { close, packetDrops, packetSocket, receive, send, socketAddress } from './libc.ts';
+import { ADDRESSES, MACS } from './world.ts';
 
 export interface Recorded extends Seen {
   /** Outer addresses as hex. */
@@ -76,3 +76,15 @@ export function startAttacker(): Attacker {
 }
 
 const nextTurn = () => new Promise<void>((resolve) => setTimeout(resolve, 1));
+
+function addressHex(address: string): string {
+  return address.includes(':')
+    ? socketAddress(6, address, 0).subarray(8, 24).toString('hex')
+    : socketAddress(4, address, 0).subarray(4, 8).toString('hex');
+}
+
+/** Numbers that gateways sent twice (S1). Frames from the shared addresses count: others were only passed on. */
+export function reusedOutbound(recording: readonly Recorded[]): Reuse[] {
+  const shared = new Set([4, 6].map((family) => addressHex(ADDRESSES.shared[family as 4 | 6])));
+  return reusedNumbers(recording, ({ source }) => shared.has(source));
+}

@@ -1,26 +1,22 @@
-/** The program under test, on both gateways, through its command line alone. */
+/** The program under test, on both gateways, through its command line and its control socket. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { type Gateway, SYNC } from './world.ts';
-
-export interface Status {
-  node: string;
-  role: 'active' | 'standby';
-  term: number;
-  peers: { connected: boolean }[];
-  complete: boolean;
-  sas: number;
-}
+import { type ControlRequest, callControl, type Status } from '../../src/node/index.ts';
+import { GATEWAYS, type Gateway, SYNC } from './world.ts';
 
 export type Settings = Readonly<Record<string, Readonly<Record<string, string | number | boolean>>>>;
 
 const run = promisify(execFile);
 /** One command of the CLI: starting Node.js alone takes most of a second in an emulated machine. */
 const COMMAND_TIMEOUT_MS = 60_000;
-const POLL_MS = 300;
+const POLL_MS = 100;
 const LOG_LINES_SHOWN = 15;
+const WITH_BOOT_ID = 'mount --bind "$1" /proc/sys/kernel/random/boot_id && shift && exec "$@"';
+/** The other gateway is connected, as a node sees it. */
+export const peerSeen = ({ peers }: Status): boolean => peers.every(({ connected }) => connected);
 const nodeName = (gateway: Gateway) => (gateway === 'gwa' ? 'a' : 'b');
 
 /** Sets keys of a TOML text made of plain tables, whether they are there or not. */
@@ -47,6 +43,10 @@ export class Daemons {
   readonly #program: string;
   readonly #directory: string;
   readonly #running = new Map<Gateway, ChildProcess>();
+  /** What `init` wrote. */
+  readonly #written = new Map<Gateway, string>();
+  /** Files with a boot id of their own, of gateways that were booted since the guest was. */
+  readonly #bootIds = new Map<Gateway, string>();
 
   /** `program`: the JavaScript file of the CLI; `directory`: private to this run. */
   constructor(program: string, directory: string) {
@@ -63,18 +63,35 @@ export class Daemons {
   }
 
   async init(settings: Settings): Promise<void> {
-    const nodes = (['gwa', 'gwb'] as const).flatMap((gateway) => ['--node', `${nodeName(gateway)}=${SYNC[gateway]}`]);
+    const nodes = GATEWAYS.flatMap((gateway) => ['--node', `${nodeName(gateway)}=${SYNC[gateway]}`]);
     const args = [this.#program, 'init', join(this.#directory, 'cluster'), '--cluster', 'lab', ...nodes];
     await run(process.execPath, args, { timeout: COMMAND_TIMEOUT_MS });
-    for (const gateway of ['gwa', 'gwb'] as const) {
-      const file = this.#config(gateway);
-      writeFileSync(file, withSettings(readFileSync(file, 'utf8'), settings));
+    for (const gateway of GATEWAYS) this.#written.set(gateway, readFileSync(this.#config(gateway), 'utf8'));
+    this.configure(settings);
+  }
+
+  /** For daemons that start from now on: these settings beside what `init` wrote, and nothing known of earlier lives. */
+  configure(settings: Settings): void {
+    for (const gateway of GATEWAYS) {
+      writeFileSync(this.#config(gateway), withSettings(this.#written.get(gateway) ?? '', settings));
+      rmSync(join(this.#directory, 'cluster', nodeName(gateway), 'state'), { recursive: true, force: true });
     }
+  }
+
+  /** The next daemon on this gateway finds that the machine was booted since the last one. */
+  booted(gateway: Gateway): void {
+    const file = join(this.#directory, `${gateway}.boot-id`);
+    writeFileSync(file, `${randomUUID()}\n`);
+    this.#bootIds.set(gateway, file);
   }
 
   start(gateway: Gateway): void {
     const log = openSync(this.#log(gateway), 'a');
-    const args = ['netns', 'exec', gateway, process.execPath, this.#program, 'daemon', '-c', this.#config(gateway)];
+    const bootId = this.#bootIds.get(gateway);
+    // `ip netns exec` gives its command a mount namespace of its own.
+    const within = bootId === undefined ? [] : ['sh', '-c', WITH_BOOT_ID, 'sh', bootId];
+    const daemon = [process.execPath, this.#program, 'daemon', '-c', this.#config(gateway)];
+    const args = ['netns', 'exec', gateway, ...within, ...daemon];
     // `ip netns exec` becomes the program: the child's id is the daemon's.
     this.#running.set(gateway, spawn('ip', args, { stdio: ['ignore', log, log] }));
     closeSync(log);
@@ -121,8 +138,23 @@ export class Daemons {
     }
   }
 
+  /** What a command asks the daemon, without the start of another program. @throws ControlError */
+  async ask<T extends object>(gateway: Gateway, request: ControlRequest): Promise<T> {
+    const socket = join(this.#directory, 'cluster', nodeName(gateway), 'control.sock');
+    return (await callControl(socket, request, COMMAND_TIMEOUT_MS)) as T;
+  }
+
+  status(gateway: Gateway, sas = false): Promise<Status> {
+    return this.ask(gateway, { command: 'status', sas });
+  }
+
   /** Asks until the answer is right. @throws Error after `timeoutMs`, with the last answer and the daemon's last words */
-  async until(gateway: Gateway, what: string, right: (status: Status) => boolean, timeoutMs = 60_000): Promise<Status> {
+  async until(
+    gateway: Gateway,
+    what: string,
+    right: (status: Status) => boolean,
+    { sas = false, timeoutMs = 60_000 } = {},
+  ): Promise<Status> {
     const deadline = performance.now() + timeoutMs;
     let last = '';
     while (performance.now() < deadline) {
@@ -133,9 +165,9 @@ export class Daemons {
         );
       }
       try {
-        const status = await this.command<Status>(gateway, ['status']);
+        const status = await this.status(gateway, sas);
         if (right(status)) return status;
-        last = JSON.stringify(status);
+        last = JSON.stringify({ ...status, list: undefined });
       } catch (error) {
         // Not listening yet.
         last = (error as Error).message;

@@ -7,7 +7,8 @@ import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { KERNELS, type LabKernel, runInLab } from './lab.ts';
+import { isGuest, runAgainInLab, tellHost } from './again.ts';
+import { KERNELS } from './lab.ts';
 import { type DrillResult, table } from './results.ts';
 
 const USAGE = `usage: drill [options]
@@ -21,8 +22,6 @@ const USAGE = `usage: drill [options]
   --help             this text
 `;
 
-const RESULT_PREFIX = 'drill-result ';
-const GUEST_FLAG = 'XFRMSYNC_DRILL_GUEST';
 const SECONDS_MAX = 600;
 /** Booting, building and two attacks, on the slowest kernel. */
 const TIMEOUT_BASE_MS = 600_000;
@@ -69,22 +68,8 @@ type Options = ReturnType<typeof readOptions>;
 
 async function onHost(options: Options): Promise<number> {
   const started = performance.now();
-  process.stdout.write(`booting ${options.kernel}\n`);
-  const kernel: LabKernel = options.kernel;
-  let result: DrillResult | undefined;
-  const { status } = await runInLab(kernel, [process.execPath, self, ...process.argv.slice(2)], {
-    timeoutMs: TIMEOUT_BASE_MS + options.seconds * 4000,
-    env: { [GUEST_FLAG]: '1' },
-    onLine(line, stream) {
-      if (stream === 'stdout' && line.startsWith(RESULT_PREFIX))
-        result = JSON.parse(line.slice(RESULT_PREFIX.length)) as DrillResult;
-      else (stream === 'stdout' ? process.stdout : process.stderr).write(`${line}\n`);
-    },
-  });
-  if (result === undefined) {
-    process.stderr.write(`drill: no result from the guest (status ${status})\n`);
-    return status === 0 ? 1 : status;
-  }
+  const { kernel, seconds } = options;
+  const result = await runAgainInLab<DrillResult>(kernel, self, TIMEOUT_BASE_MS + seconds * 4000);
   process.stdout.write(`${table(result)}\n`);
   process.stdout.write(`boot and drill took ${Math.round((performance.now() - started) / 1000)} s\n`);
   if (options.json) process.stdout.write(`${JSON.stringify(result)}\n`);
@@ -94,13 +79,13 @@ async function onHost(options: Options): Promise<number> {
 async function inGuest(options: Options): Promise<number> {
   const { conduct } = await import('./conduct.ts');
   const result = await conduct({ ...options, progress: (text) => process.stdout.write(`${text}\n`) });
-  process.stdout.write(`${RESULT_PREFIX}${JSON.stringify(result)}\n`);
+  tellHost(result);
   return result.ok ? 0 : 1;
 }
 
 const options = readOptions();
 try {
-  process.exitCode = await (process.env[GUEST_FLAG] === '1' ? inGuest(options) : onHost(options));
+  process.exitCode = await (isGuest() ? inGuest(options) : onHost(options));
 } catch (error) {
   process.stderr.write(`drill: ${(error as Error).message}\n`);
   process.exitCode = 1;

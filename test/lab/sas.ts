@@ -144,23 +144,22 @@ function policyLine(connection: Connection, direction: Direction, dir: 'in' | 'o
   );
 }
 
-/** SAs and policies of the gateway that is active first. */
-export function gatewayLines(connections: readonly Connection[]): string[] {
-  return connections.flatMap((connection) => [
-    stateLine(connection, 'out', connection.mark),
-    stateLine(connection, 'in', connection.mark),
-    policyLine(connection, 'out', 'out', connection.mark),
-    policyLine(connection, 'in', 'in', connection.mark),
-    ...(connection.mode === 'tunnel' ? [policyLine(connection, 'in', 'fwd', false)] : []),
-  ]);
+/** SAs of the gateway that is active first, or of the other end, which is an ordinary host: it knows no marks. */
+export function stateLines(connections: readonly Connection[], host: 'gwa' | 'peer'): string[] {
+  return connections.flatMap((connection) =>
+    (['out', 'in'] as const).map((direction) => stateLine(connection, direction, host === 'gwa' && connection.mark)),
+  );
 }
 
-/** The other end of the same SAs. The peer is an ordinary host: it knows no marks. */
-export function peerLines(connections: readonly Connection[]): string[] {
-  return connections.flatMap((connection) => [
-    stateLine(connection, 'out', false),
-    stateLine(connection, 'in', false),
-    policyLine(connection, 'in', 'out', false),
-    policyLine(connection, 'out', 'in', false),
-  ]);
+/** Policies, the same way. What is outbound for a gateway is inbound for the peer. */
+export function policyLines(connections: readonly Connection[], host: 'gwa' | 'peer'): string[] {
+  return connections.flatMap((connection) =>
+    host === 'peer'
+      ? [policyLine(connection, 'in', 'out', false), policyLine(connection, 'out', 'in', false)]
+      : [
+          policyLine(connection, 'out', 'out', connection.mark),
+          policyLine(connection, 'in', 'in', connection.mark),
+          ...(connection.mode === 'tunnel' ? [policyLine(connection, 'in', 'fwd', false)] : []),
+        ],
+  );
 }

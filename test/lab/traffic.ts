@@ -48,6 +48,7 @@ export class Traffic {
   readonly #options: TrafficOptions;
   readonly #origin: number;
   readonly #receivers: number[] = [];
+  readonly #encapsulation: number[] = [];
   /** Sender sockets of the flows that do not depend on a gateway, by flow number. */
   readonly #fixed = new Map<number, number>();
   readonly #targets: Buffer[];
@@ -100,7 +101,9 @@ export class Traffic {
       }
       for (const namespace of ['peer', ...GATEWAYS]) {
         // The kernel takes the ESP out of these; nothing is ever read from them.
-        must(udpSocket(namespace, family, '', ENCAP_PORT, { encapsulation: true }), 'encapsulation');
+        this.#encapsulation.push(
+          must(udpSocket(namespace, family, '', ENCAP_PORT, { encapsulation: true }), 'encapsulation'),
+        );
       }
       const inside = must(udpSocket('inside', family, ADDRESSES.inside[family], SENDER_PORT), 'inside');
       this.flows.forEach(({ connection, direction }, i) => {
@@ -116,6 +119,12 @@ export class Traffic {
       });
     }
     for (const gateway of GATEWAYS) this.startApplications(gateway);
+  }
+
+  /** Ends all applications. Nothing may be called afterwards. */
+  close(): void {
+    for (const gateway of GATEWAYS) this.stopApplications(gateway);
+    for (const fd of [...this.#receivers, ...this.#encapsulation, ...new Set(this.#fixed.values())]) close(fd);
   }
 
   nowMs(): number {
@@ -209,25 +218,22 @@ export class Traffic {
     }
   }
 
-  #sender(i: number): number | undefined {
+  /** Where both gateways have the shared address, the applications on both send. */
+  #sendersOf(i: number): number[] {
     const fixed = this.#fixed.get(i);
-    if (fixed !== undefined) return fixed;
-    for (const { senders } of this.#applications.values()) {
-      const fd = senders.get(i);
-      if (fd !== undefined) return fd;
-    }
-    return undefined;
+    if (fixed !== undefined) return [fixed];
+    return [...this.#applications.values()].flatMap(({ senders }) => senders.get(i) ?? []);
   }
 
   #send(i: number, now: number): void {
     const flow = this.flows[i] as Flow;
-    const fd = this.#sender(i);
-    if (fd === undefined) return;
-    this.#datagram.writeUInt32BE(MAGIC, 0);
-    this.#datagram.writeUInt32BE(i, 4);
-    this.#datagram.writeUInt32BE(flow.sentAtMs.length, 8);
-    if (send(fd, this.#datagram, DATAGRAM_BYTES, this.#targets[i] as Buffer) < 0) flow.refused += 1;
-    else flow.sentAtMs.push(now);
+    for (const fd of this.#sendersOf(i)) {
+      this.#datagram.writeUInt32BE(MAGIC, 0);
+      this.#datagram.writeUInt32BE(i, 4);
+      this.#datagram.writeUInt32BE(flow.sentAtMs.length, 8);
+      if (send(fd, this.#datagram, DATAGRAM_BYTES, this.#targets[i] as Buffer) < 0) flow.refused += 1;
+      else flow.sentAtMs.push(now);
+    }
   }
 
   #receive(): void {

@@ -157,6 +157,49 @@ export function claim(gateway: Gateway, hook: string): void {
   execFileSync('ip', ['netns', 'exec', gateway, hook], { stdio: 'inherit' });
 }
 
+/** The replication link; the daemons see nothing but silence. */
+export function setSyncLink(up: boolean): void {
+  ipBatch('gwa', [`link set sync0 ${up ? 'up' : 'down'}`]);
+}
+
+const OWN_INSIDE: Readonly<Record<Gateway, Readonly<Record<4 | 6, string>>>> = {
+  gwa: { 4: '10.9.0.11', 6: 'fd09::11' },
+  gwb: { 4: '10.9.0.12', 6: 'fd09::12' },
+};
+
+/** Routes of the inside host to these tunnels by way of one gateway, whoever has the shared address. */
+export function leadTunnels(by: Gateway, tunnels: Readonly<Record<4 | 6, readonly number[]>>, there: boolean): void {
+  ipBatch(
+    'inside',
+    ([4, 6] as const).flatMap((family) =>
+      tunnels[family].map(
+        (n) =>
+          `route ${there ? 'add' : 'del'} ${tunnelAddress(n, family)}/${family === 4 ? 32 : 128} via ${OWN_INSIDE[by][family]}`,
+      ),
+    ),
+  );
+}
+
+/**
+ * A gateway that the outside network hears and does not lead to: what it sends gets through, nothing comes to it. So it cannot be told that
+ * another one has its addresses, and cannot accept what peers send to them.
+ */
+export function makeDeaf(gateway: Gateway, deaf: boolean): void {
+  const word = deaf ? 'off' : 'on';
+  ipBatch('wire', [
+    `link set dev to-${gateway} type bridge_slave flood ${word} mcast_flood ${word} bcast_flood ${word} learning ${word} fdb_flush`,
+  ]);
+  // Neighbour discovery needs an answer.
+  ipBatch(
+    gateway,
+    ([4, 6] as const).map((family) =>
+      deaf
+        ? `neigh replace ${ADDRESSES.peer[family]} lladdr ${MACS.peer} dev out0 nud permanent`
+        : `neigh del ${ADDRESSES.peer[family]} dev out0`,
+    ),
+  );
+}
+
 /** All links of a gateway down: for everyone else the machine is gone. Its kernel can still be read. */
 export function cutGateway(gateway: Gateway): void {
   ipBatch(

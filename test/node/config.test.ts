@@ -114,6 +114,8 @@ at = "127.0.0.1:4502"
         install: 'immediate',
         apply_ms: 100,
         sweep_ms: 10_000,
+        mass_delete_percent: 50,
+        mass_delete_keep_ms: 600_000,
       },
       exposure: { adaptive: true, packets: 1000, ms: 1000 },
       takeover: {

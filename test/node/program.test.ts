@@ -156,6 +156,7 @@ describeNative('the program, in a namespace for each node, with a cable between 
       sas: 0,
       installed: 0,
       policies: 3,
+      held: 0,
       unseenMs: expect.any(Number),
       exposure: { packets: 0, ms: 0, worst: null },
       quiet: 0,

@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { release } from 'node:os';
-import type { LabCheck, LabReport } from '../client/lab-report.ts';
+import type { LabCheck, LabReport } from '../lab/lab-report.ts';
 import { LinuxMachine } from './linux-machine.ts';
 import { pairChecks } from './suite.ts';
 

@@ -298,6 +298,7 @@ export class World {
       grants: { mode, numbersMin, horizonMs: 10_000 },
       exposure: { adaptive: true, packets: 1_000, ms: 1_000, ...exposure },
       sweepMs,
+      held: { part: 0.5, ms: 600_000 },
       install,
       drainMs: 50,
       drainMaxMs: 1000,
@@ -424,9 +425,9 @@ export class World {
     return this.settle();
   }
 
-  promote(node: TestNode, force = false): TestNode['answers'] {
+  promote(node: TestNode, force = false, restore = false): TestNode['answers'] {
     node.answers = [];
-    node.replica.promote(this.nowMs, { force });
+    node.replica.promote(this.nowMs, { force, restore });
     this.settle();
     return node.answers;
   }

@@ -26,8 +26,15 @@ describe('role and term on disk', () => {
   });
 
   it('come back as they were stored, with the boot they belong to', async () => {
-    await roleStore(directory, 'boot 1').save({ term: 7, role: 'standby', opening: true });
-    expect(await roleStore(directory, 'boot 1').load()).toMatchObject({ term: 7, role: 'standby', opening: true });
+    await roleStore(directory, 'boot 1').save({ term: 7, role: 'standby', promised: 9, opening: true });
+    expect(await roleStore(directory, 'boot 1').load()).toEqual({
+      term: 7,
+      role: 'standby',
+      promised: 9,
+      opening: true,
+      bootId: 'boot 1',
+      life: 2,
+    });
     await roleStore(directory, 'boot 1').save({ term: 0xffff_ffff, role: 'active' });
     expect(await roleStore(directory, 'boot 2').load()).toEqual({
       term: 0xffff_ffff,

@@ -1,11 +1,11 @@
 import { AeFlag, XfrmGroup, XfrmMsg } from '../../xfrm/index.ts';
+import type { Host } from './host.ts';
 import type { Namespace } from './namespace.ts';
-import { Esn, Legacy, Sent } from './replay.ts';
-import { InfoByte, Row, RowBit, SaState } from './row.ts';
-import { wheelExpiry } from './timers.ts';
+import { type ReplayCallback, ReplayCause } from './replay-notify.ts';
+import { InfoByte, Row } from './row.ts';
 import { writeCpuAndDir, writeMark, writeReplay } from './write-sa.ts';
 
-/** Replay notifications: when the kernel sends NEWAE by itself, and how it looks (xfrm_replay.c:xfrm_replay_notify). */
+/** NEWAE as the kernel sends it: by itself, and as an answer (xfrm_user.c: xfrm_aevent_state_notify, build_aevent). */
 
 const LTIME_VAL = 9;
 const REPLAY_THRESH = 11;
@@ -21,87 +21,30 @@ export const etimeToJiffies = (etime: number, hz: number): number =>
 export const jiffiesToEtime = (jiffies: number, hz: number): number =>
   Math.floor(Number((BigInt(jiffies) * 10n) % BigInt(U32)) / hz);
 
-const hasListener = (ns: Namespace): boolean => ns.host.listeners[XfrmGroup.AEVENTS] !== 0;
+/**
+ * The front end of replay notifications towards netlink: NEWAE with CR or CE to group AEVENTS of the SA's namespace. `nlmsg_seq` and
+ * `nlmsg_pid`, which the kernel leaves unset, are 0.
+ */
+const aevents: ReplayCallback = {
+  hears: () => true,
+  notify(ns, slot, cause) {
+    ns.host.writer.reset();
+    writeAevent(ns, slot, cause === ReplayCause.NUMBERS ? AeFlag.CR : AeFlag.CE, 0, 0);
+    ns.multicast(XfrmGroup.AEVENTS);
+  },
+};
 
-/** After each accepted inbound or numbered outbound packet. */
-export function onCounterChange(ns: Namespace, slot: number): void {
-  if (!hasListener(ns)) return;
-  const { sad } = ns;
-  const { words } = sad;
-  const row = sad.row(slot);
-  const maxdiff = words[row + Row.MAXDIFF] as number;
-  let kind: number = AeFlag.CR;
-  if (maxdiff === 0 || movedBy(ns, slot) < maxdiff) {
-    if (!sad.has(slot, RowBit.DEFERRED)) return;
-    kind = AeFlag.CE;
-  }
-  emit(ns, slot, kind);
-}
-
-/** How far either counter is from what was last notified, in lower words. */
-function movedBy({ sad }: Namespace, slot: number): number {
-  const words = sad.replayWords(slot);
-  const live = sad.replayAt(slot) + (sad.hasBitmap(slot) ? Esn.OSEQ : Legacy.OSEQ);
-  const sent = sad.sentAt(slot);
-  // In either form the inbound counter follows the outbound one.
-  const oseq = ((words[live] as number) - (words[sent + Sent.OSEQ] as number)) >>> 0;
-  const seq = ((words[live + 1] as number) - (words[sent + Sent.SEQ] as number)) >>> 0;
-  return Math.max(seq, oseq);
-}
-
-/** The aevent timer ran out (xfrm_replay_timer_handler). */
-export function onAeventTimer(ns: Namespace, slot: number): void {
-  const { sad } = ns;
-  if (sad.state(slot) !== SaState.VALID) return;
-  if (!hasListener(ns) || isAsSent(ns, slot)) sad.setBit(slot, RowBit.DEFERRED, true);
-  else emit(ns, slot, AeFlag.CE);
-}
-
-function isAsSent({ sad }: Namespace, slot: number): boolean {
-  const words = sad.replayWords(slot);
-  const live = sad.replayAt(slot);
-  const sent = sad.sentAt(slot);
-  const same = (from: number, to: number): boolean => words[live + from] === words[sent + to];
-  if (!sad.hasBitmap(slot)) {
-    return same(Legacy.OSEQ, Sent.OSEQ) && same(Legacy.SEQ, Sent.SEQ) && same(Legacy.BITMAP, Sent.LEGACY_BITMAP);
-  }
-  if (!same(Esn.OSEQ, Sent.OSEQ) || !same(Esn.SEQ, Sent.SEQ)) return false;
-  if (!same(Esn.OSEQ_HI, Sent.OSEQ_HI) || !same(Esn.SEQ_HI, Sent.SEQ_HI)) return false;
-  const count = words[live + Esn.BMP_LEN] as number;
-  for (let i = 0; i < count; i++) if (!same(Esn.BMP + i, Sent.BMP + i)) return false;
-  return true;
-}
-
-/** The counters as they are now become what was last notified. */
-export function takeSnapshot({ sad }: Namespace, slot: number): void {
-  const words = sad.replayWords(slot);
-  const live = sad.replayAt(slot);
-  const sent = sad.sentAt(slot);
-  if (!sad.hasBitmap(slot)) {
-    words.copyWithin(sent, live, live + Legacy.WORDS);
-    return;
-  }
-  words.copyWithin(sent, live + Esn.OSEQ, live + Esn.WINDOW);
-  words.copyWithin(sent + Sent.BMP, live + Esn.BMP, live + Esn.BMP + (words[live + Esn.BMP_LEN] as number));
-}
-
-function emit(ns: Namespace, slot: number, kind: number): void {
-  const { sad } = ns;
-  takeSnapshot(ns, slot);
+/** NEWAE with CU: a request has set something of the SA. Told whether or not the front end listens. */
+export function sendAeventUpdate(ns: Namespace, slot: number, seq: number, pid: number): void {
   ns.host.writer.reset();
-  writeAevent(ns, slot, kind, 0, 0);
+  writeAevent(ns, slot, AeFlag.CU, seq, pid);
   ns.multicast(XfrmGroup.AEVENTS);
-  // As in the kernel: with maxage 0 nothing is armed, and DEFERRED can never be cleared.
-  if ((sad.words[sad.row(slot) + Row.MAXAGE] as number) !== 0 && !armTimer(ns, slot)) {
-    sad.setBit(slot, RowBit.DEFERRED, false);
-  }
 }
 
-/** Starts the timer, or pushes it away; says whether it was pending. */
-export function armTimer(ns: Namespace, slot: number): boolean {
-  const { sad, host } = ns;
-  const maxage = sad.words[sad.row(slot) + Row.MAXAGE] as number;
-  return ns.aeventTimers.arm(slot, host.jiffyMs(wheelExpiry(host.jiffies(), maxage)));
+/** Who has joined or left the group: the front end listens while it has a member, in whichever namespace (xfrm.h:xfrm_aevent_is_on). */
+export function listenForAevents({ listeners, replayNotifier }: Host): void {
+  if (listeners[XfrmGroup.AEVENTS] === 0) replayNotifier.unregister(aevents);
+  else replayNotifier.register(aevents);
 }
 
 /** Appends a NEWAE message to the host's writer (xfrm_user.c:build_aevent). */

@@ -22,6 +22,7 @@ export interface AeadAlgorithm {
   readonly keys: readonly number[];
 }
 
+const from = (min: number, max: number): number[] => Array.from({ length: max - min + 1 }, (_, i) => min + i);
 const aes = [16, 24, 32];
 const aesWithSalt = [20, 28, 36];
 const ccmWithSalt = [19, 27, 35];
@@ -34,7 +35,7 @@ export const authAlgorithms: readonly AuthAlgorithm[] = [
   { name: 'hmac(sha384)', fullBits: 384, truncBits: 192 },
   { name: 'hmac(sha512)', fullBits: 512, truncBits: 256 },
   { name: 'hmac(rmd160)', alias: 'rmd160', fullBits: 160, truncBits: 96 },
-  { name: 'xcbc(aes)', fullBits: 128, truncBits: 96, keys: [16] },
+  { name: 'xcbc(aes)', fullBits: 128, truncBits: 96, keys: aes },
   { name: 'cmac(aes)', fullBits: 128, truncBits: 96, keys: aes },
   { name: 'hmac(sm3)', alias: 'sm3', fullBits: 256, truncBits: 256 },
 ];
@@ -43,10 +44,10 @@ export const cryptAlgorithms: readonly CryptAlgorithm[] = [
   { name: 'ecb(cipher_null)', alias: 'cipher_null', keys: [0] },
   { name: 'cbc(des)', alias: 'des', keys: [8] },
   { name: 'cbc(des3_ede)', alias: 'des3_ede', keys: [24] },
-  { name: 'cbc(cast5)', alias: 'cast5' },
-  { name: 'cbc(blowfish)', alias: 'blowfish' },
+  { name: 'cbc(cast5)', alias: 'cast5', keys: from(5, 16) },
+  { name: 'cbc(blowfish)', alias: 'blowfish', keys: from(4, 56) },
   { name: 'cbc(aes)', alias: 'aes', keys: aes },
-  { name: 'cbc(serpent)', alias: 'serpent' },
+  { name: 'cbc(serpent)', alias: 'serpent', keys: from(0, 32) },
   { name: 'cbc(camellia)', alias: 'camellia', keys: aes },
   { name: 'cbc(twofish)', alias: 'twofish', keys: aes },
   { name: 'rfc3686(ctr(aes))', keys: aesWithSalt },

@@ -114,7 +114,8 @@ function dumpSas(request: DumpRequest): Dump {
   };
 }
 
-function filterMatches({ sad }: Namespace, slot: number, filter: Uint8Array): boolean {
+/** Whether an SA passes an xfrm_address_filter. */
+export function filterMatches({ sad }: Namespace, slot: number, filter: Uint8Array): boolean {
   const view = new DataView(filter.buffer, filter.byteOffset);
   const family = view.getUint16(Filter.FAMILY, little);
   if ((family === 2 || family === 10) && family !== sad.family(slot)) return false;

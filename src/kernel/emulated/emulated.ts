@@ -1,11 +1,12 @@
 import { KernelError } from '../errors.ts';
-import { defaultReceiveBuffer, type Kernel, type OpenOptions } from '../kernel.ts';
+import { defaultReceiveBuffer, type Kernel, type OpenOptions, type PfkeyOpenOptions } from '../kernel.ts';
 import { Errno } from './errno.ts';
-import { checkErrno, type FaultScope, Faults } from './faults.ts';
+import { checkErrno, type FaultScope, Faults, netlinkType } from './faults.ts';
 import { GROUP_MAX, Host, type HostOptions } from './host.ts';
 import { type InboundFacts, input, type Verdict } from './input.ts';
 import { Namespace, type XfrmStat } from './namespace.ts';
 import { type OutboundFacts, type OutboundResult, output } from './output.ts';
+import { EmulatedPfkeySocket } from './pfkey/socket.ts';
 import { type NamespaceSnapshot, type SnapshotOptions, takeSnapshotOf } from './snapshot.ts';
 import { EmulatedSocket } from './socket.ts';
 import { readSysctl, writeSysctl } from './sysctl.ts';
@@ -17,6 +18,11 @@ export interface EmulatedOpenOptions extends OpenOptions {
   portId?: number;
   /** False: opened without CAP_NET_ADMIN. */
   privileged?: boolean;
+}
+
+export interface EmulatedPfkeyOptions extends PfkeyOpenOptions {
+  /** False: opened without CAP_NET_ADMIN. */
+  readonly privileged?: boolean;
 }
 
 /**
@@ -49,7 +55,23 @@ export class EmulatedNamespace implements Kernel {
     return openSocket(this.engine, options);
   }
 
-  /** The open sockets of this namespace, oldest first: what a program under test has opened by itself. */
+  /** A PF_KEY socket as `linuxKernel` opens them: with a large receive buffer. */
+  async openPfkey(options: EmulatedPfkeyOptions = {}): Promise<EmulatedPfkeySocket> {
+    return this.openPfkeyNow({
+      ...options,
+      receiveBufferBytes: options.receiveBufferBytes ?? defaultReceiveBuffer(true),
+    });
+  }
+
+  /** A plain PF_KEY socket, as socket(2) makes it, with the system's receive buffer. @throws KernelError */
+  openPfkeyNow({ receiveBufferBytes, privileged = true }: EmulatedPfkeyOptions = {}): EmulatedPfkeySocket {
+    if (!privileged) {
+      throw new KernelError('ERR_PERMISSION', 'PF_KEY needs CAP_NET_ADMIN', { errno: Errno.EPERM, syscall: 'socket' });
+    }
+    return new EmulatedPfkeySocket(this.engine, receiveBufferBytes);
+  }
+
+  /** The open netlink sockets of this namespace, oldest first: what a program under test has opened by itself. */
   sockets(): EmulatedSocket[] {
     return [...this.engine.sockets.values()];
   }
@@ -64,7 +86,7 @@ export class EmulatedNamespace implements Kernel {
    * @throws KernelError ERR_ARGUMENT
    */
   refuseNext(errno: number, scope: FaultScope = {}): void {
-    this.engine.refusals ??= new Faults();
+    this.engine.refusals ??= new Faults(netlinkType);
     this.engine.refusals.arm(checkErrno(errno), scope);
   }
 

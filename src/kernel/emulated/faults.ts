@@ -7,7 +7,7 @@ import { KernelError } from '../errors.ts';
 export interface FaultScope {
   /** How many, 1 without it; `Infinity`: until `clearFaults`. */
   readonly count?: number;
-  /** Only messages of this type (`XfrmMsg`). */
+  /** Only messages of this type (`XfrmMsg`; of PF_KEY `sadb_msg_type`). */
   readonly type?: number;
   /** Only messages of which this is true: header and body. The bytes are valid during the call, which must not use the kernel. */
   readonly where?: (message: Uint8Array) => boolean;
@@ -19,8 +19,19 @@ interface Armed<T> {
   left: number;
 }
 
+/** The type of a message. */
+export type TypeOf = (message: Uint8Array) => number;
+
+export const netlinkType: TypeOf = (message) =>
+  new DataView(message.buffer, message.byteOffset, message.byteLength).getUint16(4, hostLittleEndian);
+
 export class Faults<T> {
   readonly #armed: Armed<T>[] = [];
+  readonly #typeOf: TypeOf;
+
+  constructor(typeOf: TypeOf) {
+    this.#typeOf = typeOf;
+  }
 
   /** @throws KernelError ERR_ARGUMENT */
   arm(value: T, scope: FaultScope = {}): void {
@@ -30,7 +41,7 @@ export class Faults<T> {
   /** The fault that this message meets, the one first asked for; undefined: none. */
   strike(message: Uint8Array): T | undefined {
     if (this.#armed.length === 0) return undefined;
-    const type = new DataView(message.buffer, message.byteOffset, message.byteLength).getUint16(4, hostLittleEndian);
+    const type = this.#typeOf(message);
     const at = this.#armed.findIndex(
       ({ scope }) => (scope.type === undefined || scope.type === type) && (scope.where?.(message) ?? true),
     );

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { MessageWriter } from './build.ts';
 import { type Clock, systemClock } from './clock.ts';
+import { PfkeyWriter } from './pfkey/writer.ts';
 import { type Profile, type ProfileOptions, profile } from './profile.ts';
+import { ReplayNotifier } from './replay-notify.ts';
 import { Timers } from './timers.ts';
 
 export interface HostOptions extends ProfileOptions {
@@ -28,11 +30,16 @@ export class Host {
   readonly bootId: string = randomUUID();
   /** Members of each group in all namespaces together: netlink keeps one mask of listeners for a protocol. */
   readonly listeners: Uint32Array = new Uint32Array(GROUP_MAX + 1);
+  /** Who hears of sequence numbers. */
+  readonly replayNotifier = new ReplayNotifier();
   readonly writer: MessageWriter;
+  readonly pfkeyWriter = new PfkeyWriter();
   /** Allocations fail: see `EmulatedNamespace.memoryPressure`. */
   memoryPressure = false;
-  /** The number of the last ACQUIRE. */
+  /** The number of the last ACQUIRE. Netlink and PF_KEY count on their own, but both with each. */
   acquireSeq = 0;
+  /** The last reqid that PF_KEY has chosen for a template (af_key.c:gen_reqid). */
+  pfkeyReqid = 0x3fff;
   /** The next policy index, without its direction (xfrm_policy.c:xfrm_gen_index). */
   policyIndex = 0;
 

@@ -6,11 +6,13 @@ export {
   EmulatedNamespace,
   type EmulatedOpenOptions,
   type EmulatedOptions,
+  type EmulatedPfkeyOptions,
 } from './emulated.ts';
 export type { FaultScope } from './faults.ts';
 export { findInbound, type InboundFacts, newInboundFacts, Verdict } from './input.ts';
 export type { XfrmStat } from './namespace.ts';
 export { type OutboundFacts, type OutboundResult, outputSa } from './output.ts';
+export type { EmulatedPfkeySocket, PfkeySocketSnapshot } from './pfkey/socket.ts';
 export { inboundPolicyAllows } from './policy-check.ts';
 export { NO_SLOT } from './sad.ts';
 export type { Flow } from './selector.ts';

@@ -1,16 +1,16 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
-import { IpProto, SaDir, XfrmGroup, XfrmMsg } from '../../xfrm/index.ts';
-import { onCounterChange } from './aevent.ts';
+import { IpProto, SaDir } from '../../xfrm/index.ts';
+import { announceMapping } from './key-managers.ts';
 import { checkExpire } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
 import { Check, Esn, esnInferHi, ReplayMode, replayAdvance, replayCheck } from './replay.ts';
-import { add64, InfoByte, Row, RowBit, SaState } from './row.ts';
+import { onCounterChange } from './replay-notify.ts';
+import { add64, Row, RowBit, SaState } from './row.ts';
 import { NO_SLOT } from './sad.ts';
 
 /** An inbound IPsec packet through the SA database, in the kernel's order (xfrm_input.c:xfrm_input). Facts in, verdict out; no ciphers. */
 
 const little = hostLittleEndian;
-const MAPPING_SIZE = 64;
 
 /** What the data plane knows of an inbound packet. One object can serve for all packets. */
 export interface InboundFacts {
@@ -166,19 +166,15 @@ function noticeMapping(ns: Namespace, slot: number, facts: InboundFacts): void {
     sad.words[row + Row.MAPPING_TIME] = now;
     sad.words[row + Row.MAPPING_PORT] = facts.sport;
   }
-  const { writer } = host;
-  const base = 4 * row;
-  const at = writer.reset().begin(XfrmMsg.MAPPING, 0, 0, 0, MAPPING_SIZE);
-  writer.bytes.set(sad.bytes.subarray(base + InfoByte.DADDR, base + InfoByte.DADDR + 20), at);
-  writer.bytes.set(sad.bytes.subarray(base + InfoByte.FAMILY, base + InfoByte.FAMILY + 2), at + 20);
-  writer.bytes[at + 22] = sad.proto(slot);
-  writer.words(at + 24, sad.words, row + Row.REQID, 1);
-  writer.bytes.set(sad.bytes.subarray(base + InfoByte.SADDR, base + InfoByte.SADDR + 16), at + 28);
-  [saddr.w0, saddr.w1, saddr.w2, saddr.w3].slice(0, facts.family === 2 ? 1 : 4).forEach((word, i) => {
-    writer.view.setUint32(at + 44 + 4 * i, word);
+  announceMapping(ns, slot, { saddr: addressBytes(saddr, facts.family), oldPort: sport, port: facts.sport });
+}
+
+/** An address as 16 bytes; of an IPv4 one the first four are set. */
+function addressBytes({ w0, w1, w2, w3 }: InboundFacts['saddr'], family: number): Uint8Array {
+  const bytes = new Uint8Array(16);
+  const view = new DataView(bytes.buffer);
+  [w0, w1, w2, w3].slice(0, family === 2 ? 1 : 4).forEach((word, i) => {
+    view.setUint32(4 * i, word);
   });
-  writer.view.setUint16(at + 60, sport);
-  writer.view.setUint16(at + 62, facts.sport);
-  writer.end();
-  ns.multicast(XfrmGroup.MAPPING);
+  return bytes;
 }

@@ -47,7 +47,7 @@ export function larvalBySeq(ns: Namespace, seq: number, mark: number, daddr: Uin
   const { sad } = ns;
   for (const slot of sad.larval) {
     const row = sad.row(slot);
-    if (sad.words[row + Row.ACQ_SEQ] !== seq) continue;
+    if (sad.words[row + Row.ACQ_SEQ] !== seq || sad.state(slot) !== SaState.ACQ) continue;
     if ((mark & (sad.words[row + Row.MARK_MASK] as number)) >>> 0 !== sad.words[row + Row.MARK]) continue;
     if (sameAddress(sad.bytes, 4 * row + InfoByte.DADDR, daddr, sad.family(slot))) return slot;
   }
@@ -63,7 +63,13 @@ export function findLarval(ns: Namespace, facts: LarvalKey): number {
   for (const slot of [...sad.larval].reverse()) {
     const row = sad.row(slot);
     const word = (at: number): number => sad.words[row + at] as number;
-    if (word(Row.SPI) !== 0 || word(Row.REQID) !== facts.reqid || cpuOf(sad, slot) !== facts.cpu) continue;
+    if (
+      sad.state(slot) !== SaState.ACQ ||
+      word(Row.SPI) !== 0 ||
+      word(Row.REQID) !== facts.reqid ||
+      cpuOf(sad, slot) !== facts.cpu
+    )
+      continue;
     if ((mark & word(Row.MARK_MASK)) >>> 0 !== word(Row.MARK)) continue;
     if (sad.mode(slot) !== facts.mode || sad.proto(slot) !== facts.proto || sad.family(slot) !== facts.family) continue;
     if (!sameAddress(sad.bytes, 4 * row + InfoByte.DADDR, facts.daddr, facts.family)) continue;

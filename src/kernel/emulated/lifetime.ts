@@ -1,39 +1,21 @@
-import { XfrmGroup, XfrmMsg } from '../../xfrm/index.ts';
+import { announceExpire } from './key-managers.ts';
 import type { Namespace } from './namespace.ts';
-import { atLeast64, HIGH, InfoByte, LOW, number64, Row, RowBit, SaState, setNumber64 } from './row.ts';
-import { copyInfo, writeCpuAndDir, writeMark } from './write-sa.ts';
+import { atLeast64, HIGH, LOW, number64, Row, RowBit, SaState, setNumber64 } from './row.ts';
 
 /** Limits of an SA and what happens at them (xfrm_state.c: xfrm_state_check_expire, xfrm_timer_handler). */
 
-const IF_ID = 31;
 const FIRST_RUN_MS = 1000;
-
-/** EXPIRE to its group. `pid` is 0 unless user space asked for it. */
-export function sendExpire(ns: Namespace, slot: number, hard: boolean, pid = 0): void {
-  const { sad, host } = ns;
-  const { writer } = host;
-  const row = sad.row(slot);
-  const { words } = sad;
-  const at = writer.reset().begin(XfrmMsg.EXPIRE, 0, 0, pid, 232);
-  copyInfo(ns, slot, at);
-  writer.bytes[at + InfoByte.SIZE] = hard ? 1 : 0;
-  writeMark(writer, words[row + Row.MARK] as number, words[row + Row.MARK_MASK] as number);
-  const ifId = words[row + Row.IF_ID] as number;
-  if (ifId !== 0) writer.u32(IF_ID, ifId);
-  writeCpuAndDir(ns, slot);
-  writer.end();
-  ns.multicast(XfrmGroup.EXPIRE);
-}
 
 /** Takes an SA out of the database, without a word to anybody. */
 export function deleteSa(ns: Namespace, slot: number): void {
-  ns.aeventTimers.cancel(slot);
+  ns.replayTimers.cancel(slot);
   ns.lifetimeTimers.cancel(slot);
   ns.sad.remove(slot);
 }
 
 function expireHard(ns: Namespace, slot: number): void {
-  sendExpire(ns, slot, true);
+  ns.sad.words[ns.sad.row(slot) + Row.STATE] = SaState.DEAD;
+  announceExpire(ns, slot, true);
   deleteSa(ns, slot);
 }
 
@@ -67,7 +49,7 @@ export function checkExpire(ns: Namespace, slot: number): boolean {
       atLeast64(words, row + Row.PACKETS, row + Row.SOFT_PACKET))
   ) {
     sad.setBit(slot, RowBit.DYING, true);
-    sendExpire(ns, slot, false);
+    announceExpire(ns, slot, false);
   }
   return true;
 }
@@ -149,7 +131,7 @@ function secondsToNextRun(ns: Namespace, slot: number): number {
     }
     if (warn) {
       sad.setBit(slot, RowBit.DYING, true);
-      sendExpire(ns, slot, false);
+      announceExpire(ns, slot, false);
     }
   }
   return next;

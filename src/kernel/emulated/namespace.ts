@@ -1,7 +1,9 @@
-import { onAeventTimer } from './aevent.ts';
 import type { Faults } from './faults.ts';
 import type { Host } from './host.ts';
 import { onLifetimeTimer } from './lifetime.ts';
+import { pfkeyReplayFrontEnd } from './pfkey/replay.ts';
+import { PfkeySockets } from './pfkey/sockets.ts';
+import { onReplayTimer } from './replay-notify.ts';
 import { SaTimers } from './sa-timers.ts';
 import { Sad } from './sad.ts';
 import type { EmulatedSocket } from './socket.ts';
@@ -52,21 +54,29 @@ export class Namespace {
   /** Members of any group, in the order in which they get an event. */
   readonly members = new Set<Listener>();
 
+  /** The PF_KEY sockets. */
+  readonly pfkey: PfkeySockets;
+
   /** What requests are to be refused with, by the wish of a test; undefined: nothing. */
   refusals: Faults<number> | undefined;
 
   /** A kernel thread that makes the policy tables grow, where it has a CPU of its own. */
   readonly #growth = new Timer(() => this.spd.grow());
 
-  /** The aevent timer and the lifetime timer of each SA. */
-  readonly aeventTimers: SaTimers;
+  /** The replay timer and the lifetime timer of each SA. */
+  readonly replayTimers: SaTimers;
   readonly lifetimeTimers: SaTimers;
 
   constructor(host: Host) {
     this.host = host;
     this.spd = new Spd(host.profile.policyByAge);
+    const frontEnd = pfkeyReplayFrontEnd(this);
+    this.pfkey = new PfkeySockets((any) => {
+      if (any) host.replayNotifier.register(frontEnd);
+      else host.replayNotifier.unregister(frontEnd);
+    });
     const now = (): number => host.clock.monotonicMs();
-    this.aeventTimers = new SaTimers(host.timers, now, 'last armed first', (slot) => onAeventTimer(this, slot));
+    this.replayTimers = new SaTimers(host.timers, now, 'last armed first', (slot) => onReplayTimer(this, slot));
     this.lifetimeTimers = new SaTimers(host.timers, now, 'first armed first', (slot) => onLifetimeTimer(this, slot));
   }
 

@@ -1,20 +1,20 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
-import { IpProto, SaDir, SaFlag, XfrmGroup, XfrmMode, XfrmMsg } from '../../xfrm/index.ts';
-import { onCounterChange } from './aevent.ts';
+import { IpProto, SaDir, SaFlag, XfrmMode } from '../../xfrm/index.ts';
 import { flowIsOfSa } from './data-plane.ts';
 import { Errno } from './errno.ts';
 import { account } from './input.ts';
+import { type AcquireFacts, announceAcquire, hearsAcquire } from './key-managers.ts';
 import { insertLarval, newLarval, showLarval } from './larval.ts';
 import { checkExpire } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
 import { touchPolicy } from './policy-timer.ts';
 import { Esn, Legacy, nextEsnOseq, nextOseq, ReplayMode } from './replay.ts';
+import { onCounterChange } from './replay-notify.ts';
 import { Pol, TEMPLATES_MAX, Tmpl } from './requests/policy-construct.ts';
 import { atLeast64, InfoByte, Row, RowBit, SaState } from './row.ts';
 import { NO_SLOT } from './sad.ts';
 import { type Flow, halfAt, Sel, wordAt } from './selector.ts';
 import type { Policy } from './spd.ts';
-import { writePolicyExtras } from './write-policy.ts';
 
 /** Outbound packets: which SA, may it, which number (xfrm_policy.c:xfrm_lookup, xfrm_output.c:xfrm_output_one). */
 
@@ -24,6 +24,8 @@ const OUT = 1;
 const MAIN = 0;
 const SUB = 1;
 const POLICY_BLOCK = 1;
+/** Bytes of xfrm_id. */
+const ID_SIZE = 24;
 
 /** What became of an outbound packet; one object that every call returns. */
 export interface OutboundResult {
@@ -258,14 +260,13 @@ function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): numb
   const mode = templates[at + Tmpl.MODE] as number;
   if (isAskedFor(ns, policy, at)) return 0;
   if (isSpiTaken(ns, policy, at)) return Errno.EEXIST;
-  if (host.listeners[XfrmGroup.ACQUIRE] === 0) return 0;
+  if (!hearsAcquire(ns)) return 0;
   // The ends of the template count in every mode here, unless they are empty (xfrm_state.c:xfrm_init_tempstate).
   const length = family === 2 ? 4 : 16;
   const end = (to: number, own: number): Uint8Array => {
     const address = templates.slice(own, own + 16);
     return address.subarray(0, length).every((byte) => byte === 0) ? ends8.slice(4 * to, 4 * to + 16) : address;
   };
-  host.acquireSeq = (host.acquireSeq + 1) >>> 0 || 1;
   const slot = newLarval(ns, {
     family,
     mode,
@@ -276,7 +277,7 @@ function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): numb
     markMask: policy.markMask,
     daddr: end(DADDR, at + Tmpl.DADDR),
     saddr: end(SADDR, at + Tmpl.SADDR),
-    seq: host.acquireSeq,
+    seq: 0,
     spi: wordAt(templates, at + Tmpl.SPI),
   });
   sad.setSelector(slot, selectorOf(flow));
@@ -284,10 +285,29 @@ function acquireFor(ns: Namespace, policy: Policy, at: number, flow: Flow): numb
     sad.setDir(slot, SaDir.OUT);
     showLarval(ns, slot);
   }
-  sendAcquire(ns, slot, policy, at);
+  const seq = announceAcquire(ns, acquireFacts(ns, slot, policy, at));
+  if (seq === 0) {
+    sad.release(slot);
+    return 0;
+  }
+  sad.words[sad.row(slot) + Row.ACQ_SEQ] = seq;
   insertLarval(ns, slot);
   ns.runThreads();
   return 0;
+}
+
+function acquireFacts({ sad }: Namespace, slot: number, policy: Policy, template: number): AcquireFacts {
+  const base = 4 * sad.row(slot);
+  const part = (start: number, length: number): Uint8Array => sad.bytes.slice(base + start, base + start + length);
+  return {
+    family: sad.family(slot),
+    proto: sad.proto(slot),
+    id: part(InfoByte.DADDR, ID_SIZE),
+    saddr: part(InfoByte.SADDR, 16),
+    selector: sad.selector(slot),
+    policy,
+    template,
+  };
 }
 
 /** The selector of an SA that a packet has asked for: this flow alone. */
@@ -307,24 +327,4 @@ function selectorOf(flow: Flow): Uint8Array {
   selector[Sel.PROTO] = flow.proto;
   view.setUint32(Sel.IFINDEX, flow.ifindex ?? 0, little);
   return selector;
-}
-
-/** Byte offsets in xfrm_user_acquire. */
-const Acq = { SADDR: 24, SEL: 40, POLICY: 96, AALGOS: 264, SEQ: 276, SIZE: 280 } as const;
-
-function sendAcquire(ns: Namespace, slot: number, policy: Policy, at: number): void {
-  const { sad, host } = ns;
-  const { writer } = host;
-  const base = 4 * sad.row(slot);
-  const from = (start: number, length: number): Uint8Array => sad.bytes.subarray(base + start, base + start + length);
-  const to = writer.reset().begin(XfrmMsg.ACQUIRE, 0, 0, 0, Acq.SIZE);
-  writer.bytes.set(from(InfoByte.DADDR, 24), to);
-  writer.bytes.set(from(InfoByte.SADDR, 16), to + Acq.SADDR);
-  writer.bytes.set(sad.selector(slot), to + Acq.SEL);
-  writer.bytes.set(policy.info, to + Acq.POLICY);
-  writer.bytes.set(policy.templates.subarray(at + Tmpl.AALGOS, at + Tmpl.AALGOS + 12), to + Acq.AALGOS);
-  writer.view.setUint32(to + Acq.SEQ, host.acquireSeq, little);
-  writePolicyExtras(ns, policy);
-  writer.end();
-  ns.multicast(XfrmGroup.ACQUIRE);
 }

@@ -1,11 +1,10 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
-import { XfrmGroup, XfrmMsg } from '../../xfrm/index.ts';
+import { announcePolicyExpire } from './key-managers.ts';
 import type { Namespace } from './namespace.ts';
 import { Pol } from './requests/policy-construct.ts';
 import { HIGH, LOW } from './row.ts';
 import type { Policy } from './spd.ts';
 import { Timer } from './timers.ts';
-import { POLICY_INFO, writePolicyExtras } from './write-policy.ts';
 
 /** Limits of policies in time (xfrm_policy.c:xfrm_policy_timer). */
 
@@ -20,17 +19,6 @@ const Limit = {
   SOFT_USE: Pol.LFT + 48,
   HARD_USE: Pol.LFT + 56,
 } as const;
-
-/** POLEXPIRE to its group. `pid` is 0 unless user space asked for it. */
-export function sendPolicyExpire(ns: Namespace, policy: Policy, hard: boolean, pid = 0): void {
-  const { writer } = ns.host;
-  const at = writer.reset().begin(XfrmMsg.POLEXPIRE, 0, 0, pid, POLICY_INFO + 8);
-  writer.bytes.set(policy.info, at);
-  writer.bytes[at + POLICY_INFO] = hard ? 1 : 0;
-  writePolicyExtras(ns, policy);
-  writer.end();
-  ns.multicast(XfrmGroup.EXPIRE);
-}
 
 /** Takes a policy out of the database, without a word to anybody. */
 export function deletePolicy(ns: Namespace, policy: Policy): void {
@@ -52,9 +40,15 @@ export function touchPolicy(ns: Namespace, policy: Policy): void {
 
 /** Starts the timer of a policy that has a limit in time: its first run comes after one second. */
 export function startPolicyTimer(ns: Namespace, policy: Policy): void {
+  policy.firstRunMs = ns.host.clock.monotonicMs() + FIRST_RUN_MS;
   if (Object.values(Limit).every((at) => seconds(policy, at) === 0)) return;
   policy.timer = new Timer(() => onTimer(ns, policy));
-  ns.host.timers.arm(policy.timer, ns.host.clock.monotonicMs() + FIRST_RUN_MS);
+  ns.host.timers.arm(policy.timer, policy.firstRunMs);
+}
+
+/** Whether the kernel's timer of a policy is pending: without limits it runs once. */
+export function policyTimerIsPending({ host }: Namespace, { timer, firstRunMs }: Policy): boolean {
+  return host.clock.monotonicMs() < firstRunMs || (timer !== undefined && timer.dueMs !== Number.POSITIVE_INFINITY);
 }
 
 function onTimer(ns: Namespace, policy: Policy): void {
@@ -71,7 +65,7 @@ function onTimer(ns: Namespace, policy: Policy): void {
     const left = seconds(policy, at) + since - now;
     if (left <= 0) {
       deletePolicy(ns, policy);
-      sendPolicyExpire(ns, policy, true);
+      announcePolicyExpire(ns, policy, true);
       return;
     }
     next = Math.min(next, left);
@@ -86,7 +80,7 @@ function onTimer(ns: Namespace, policy: Policy): void {
     warn ||= left <= 0;
     next = Math.min(next, left <= 0 ? REMIND_SECONDS : left);
   }
-  if (warn) sendPolicyExpire(ns, policy, false);
+  if (warn) announcePolicyExpire(ns, policy, false);
   if (policy.timer !== undefined && next !== Number.POSITIVE_INFINITY) {
     host.timers.arm(policy.timer, host.clock.monotonicMs() + next * 1000);
   }

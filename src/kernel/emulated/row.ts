@@ -95,7 +95,7 @@ export const InfoByte = {
 } as const;
 
 export const RowBit = {
-  /** The aevent timer ran out with nothing to say (XFRM_TIME_DEFER). */
+  /** The replay timer ran out with nothing to say (XFRM_TIME_DEFER). */
   DEFERRED: 1,
   /** The soft limit was announced. */
   DYING: 2,
@@ -105,6 +105,8 @@ export const RowBit = {
   OSEQ_MAY_WRAP: 8,
   /** It has an ENCAP attribute. */
   ENCAP: 16,
+  /** PF_KEY has given it a threshold that is not 0: replay notifications are told there. */
+  TOLD_TO_PFKEY: 32,
   /** XFRMA_SA_DIR, two bits; 0: none. */
   DIR_SHIFT: 8,
 } as const;

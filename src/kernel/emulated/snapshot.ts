@@ -38,7 +38,7 @@ export interface SaSnapshot extends CounterSnapshot {
   readonly notified: CounterSnapshot;
   /** What makes an aevent: packets, 0 for never; jiffies, 0 for no timer. */
   readonly thresholds: { readonly packets: number; readonly jiffies: number };
-  /** The aevent timer ran out with nothing to tell: the next packet makes an event. */
+  /** The replay timer ran out with nothing to tell: the next packet makes an event. */
   readonly deferred: boolean;
   /** When its timers are due, in ms of the monotonic clock; null: not at all. */
   readonly timers: { readonly aeventMs: number | null; readonly lifetimeMs: number | null };
@@ -117,7 +117,7 @@ function saSnapshot(ns: Namespace, slot: number, options: SnapshotOptions): SaSn
     ...replaySnapshot(ns, slot),
     thresholds: { packets: word(Row.MAXDIFF), jiffies: word(Row.MAXAGE) },
     deferred: sad.has(slot, RowBit.DEFERRED),
-    timers: { aeventMs: finite(ns.aeventTimers.dueMs(slot)), lifetimeMs: finite(ns.lifetimeTimers.dueMs(slot)) },
+    timers: { aeventMs: finite(ns.replayTimers.dueMs(slot)), lifetimeMs: finite(ns.lifetimeTimers.dueMs(slot)) },
     message: shown(ns, options),
   };
 }

@@ -24,6 +24,8 @@ export interface Policy {
   newer: Policy | undefined;
   older: Policy | undefined;
   timer: Timer | undefined;
+  /** When the kernel's timer of it runs first, whether or not it has a limit. */
+  firstRunMs: number;
 }
 
 export interface SpdCursor {

@@ -1,7 +1,7 @@
 import type { Clock } from './clock.ts';
 
 /**
- * Timers of one emulated machine: a binary heap over the injected clock. To push a pending timer further away, what the aevent timer of a
+ * Timers of one emulated machine: a binary heap over the injected clock. To push a pending timer further away, what the replay timer of a
  * busy SA does all the time, costs one assignment: the heap learns of it when the old time comes.
  */
 export class Timer {

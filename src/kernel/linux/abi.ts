@@ -2,6 +2,7 @@
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
+export const AF_KEY = 15;
 export const AF_NETLINK = 16;
 export const AF_PACKET = 17;
 export const SOCK_DGRAM = 2;
@@ -9,6 +10,7 @@ export const SOCK_RAW = 3;
 export const SOCK_CLOEXEC = 0o2000000;
 export const NETLINK_ROUTE = 0;
 export const NETLINK_XFRM = 6;
+export const PF_KEY_V2 = 2;
 export const CLONE_NEWNET = 0x40000000;
 
 export const SOL_SOCKET = 1;
@@ -49,6 +51,8 @@ export const MSG_DONTWAIT = 0x40;
 
 /** struct nlmsghdr: the kernel drops anything shorter without a word (netlink_rcv_skb). */
 export const NLMSG_HDRLEN = 16;
+/** struct sadb_msg. */
+export const SADB_MSG_BYTES = 16;
 
 /** struct sockaddr_nl, in 32-bit words: { family 16, pad 16 }, port id, groups. */
 export const SockaddrNl = { bytes: 12, words: 3, portIdWord: 1, groupsWord: 2 } as const;

@@ -1,11 +1,13 @@
 import { Errno, KernelError, syscallError } from '../errors.ts';
-import { defaultReceiveBuffer, type OpenOptions } from '../kernel.ts';
+import { defaultReceiveBuffer, type OpenOptions, type PfkeyOpenOptions } from '../kernel.ts';
 import {
+  AF_KEY,
   AF_NETLINK,
   NETLINK_ADD_MEMBERSHIP,
   NETLINK_CAP_ACK,
   NETLINK_EXT_ACK,
   NETLINK_XFRM,
+  PF_KEY_V2,
   SO_RCVBUF,
   SO_RCVBUFFORCE,
   SO_SNDBUF,
@@ -23,16 +25,18 @@ import { inNetworkNamespace } from './namespace.ts';
 const SEND_BUFFER_BYTES = 1 << 20;
 /** The kernel doubles what it is given and keeps it in an int (sock_set_rcvbuf). */
 const BUFFER_BYTES_MAX = 0x3fffffff;
-/** What netlink_sendmsg keeps back from the send buffer. */
+/** What netlink_sendmsg and pfkey_sendmsg keep back from the send buffer. */
 const SEND_RESERVE_BYTES = 32;
 /** XFRM groups fit the 32-bit masks of struct sockaddr_nl. */
 const GROUP_MAX = 32;
 
-/** A bound netlink socket and what the kernel said about it. */
+/** A socket and what the kernel said about it. */
 export interface OpenedSocket {
   fd: number;
+  /** Of a netlink socket, which is bound; else 0. */
   portId: number;
-  groups: readonly number[];
+  /** Room for many small datagrams, or for few large ones. */
+  forEvents: boolean;
   receiveBufferBytes: number;
   datagramBytesMax: number;
 }
@@ -44,7 +48,7 @@ export function openXfrmSocket(libc: Libc, namespace: string | undefined, option
   const wanted = options.receiveBufferBytes ?? defaultReceiveBuffer(groups.length > 0);
   checkArguments(groups, wanted);
 
-  const fd = createSocket(libc, namespace, what);
+  const fd = createSocket(libc, namespace, [AF_NETLINK, NETLINK_XFRM], (errno) => syscallError('socket', errno, what));
   const socket = { libc, fd, what };
   try {
     // Before the groups are joined: the first events already find the large buffer.
@@ -56,7 +60,41 @@ export function openXfrmSocket(libc: Libc, namespace: string | undefined, option
     }
     const portId = bindSocket(socket);
     for (const group of groups) setOption(socket, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
-    return { fd, portId, groups, receiveBufferBytes, datagramBytesMax: sendBufferBytes - SEND_RESERVE_BYTES };
+    return {
+      fd,
+      portId,
+      forEvents: groups.length > 0,
+      receiveBufferBytes,
+      datagramBytesMax: sendBufferBytes - SEND_RESERVE_BYTES,
+    };
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+}
+
+const noPfkey: readonly number[] = [Errno.EAFNOSUPPORT, Errno.EPROTONOSUPPORT, Errno.ESOCKTNOSUPPORT];
+
+/** Opens and sizes a PF_KEY socket, which needs no bind. Throws `KernelError`; then nothing stays open. */
+export function openPfkeySocket(libc: Libc, namespace: string | undefined, options: PfkeyOpenOptions): OpenedSocket {
+  const what = 'Cannot open a PF_KEY socket';
+  const wanted = options.receiveBufferBytes ?? defaultReceiveBuffer(true);
+  checkArguments([], wanted);
+  const fd = createSocket(libc, namespace, [AF_KEY, PF_KEY_V2], (errno) =>
+    noPfkey.includes(errno)
+      ? new KernelError(
+          'ERR_NO_PFKEY',
+          `${what}: this kernel has none (CONFIG_NET_KEY); load it on the host with: modprobe af_key, or use netlink`,
+          { errno, syscall: 'socket' },
+        )
+      : syscallError('socket', errno, what),
+  );
+  const socket = { libc, fd, what };
+  try {
+    const receiveBufferBytes = sizeBuffer(socket, SO_RCVBUFFORCE, SO_RCVBUF, wanted);
+    const sendBufferBytes = sizeBuffer(socket, SO_SNDBUFFORCE, SO_SNDBUF, SEND_BUFFER_BYTES);
+    const datagramBytesMax = sendBufferBytes - SEND_RESERVE_BYTES;
+    return { fd, portId: 0, forEvents: true, receiveBufferBytes, datagramBytesMax };
   } catch (error) {
     libc.close(fd);
     throw error;
@@ -83,14 +121,19 @@ function checkArguments(groups: readonly number[], receiveBufferBytes: number): 
   }
 }
 
-function createSocket(libc: Libc, namespace: string | undefined, what: string): number {
+function createSocket(
+  libc: Libc,
+  namespace: string | undefined,
+  [family, protocol]: readonly [number, number],
+  failure: (errno: number) => KernelError,
+): number {
   // errno is read before setns(2) on the way back could change it.
   const create = () => {
-    const fd = libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_XFRM);
+    const fd = libc.socket(family, SOCK_RAW | SOCK_CLOEXEC, protocol);
     return fd < 0 ? -libc.errno() : fd;
   };
   const result = namespace === undefined ? create() : inNetworkNamespace(libc, namespace, create);
-  if (result < 0) throw syscallError('socket', -result, what);
+  if (result < 0) throw failure(-result);
   return result;
 }
 

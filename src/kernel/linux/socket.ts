@@ -1,6 +1,6 @@
 import { Errno, KernelError, syscallError } from '../errors.ts';
 import type { Batch, KernelSocket } from '../kernel.ts';
-import { MSG_DONTWAIT, NLMSG_HDRLEN } from './abi.ts';
+import { MSG_DONTWAIT, NLMSG_HDRLEN, SADB_MSG_BYTES } from './abi.ts';
 import type { Libc, Watch } from './libc.ts';
 import type { OpenedSocket } from './open.ts';
 import { ReceiveSlots } from './slots.ts';
@@ -28,8 +28,39 @@ export interface LinuxKernelSocket extends KernelSocket {
   readonly overruns: number;
 }
 
+/** A PF_KEY socket beyond the door. Nobody but the kernel can send to it. */
+export type LinuxPfkeySocket = Omit<LinuxKernelSocket, 'portId' | 'foreignDatagrams'>;
+
+/** What sending means in a protocol. */
+export interface SocketProtocol {
+  readonly name: string;
+  /** A datagram that is shorter is not sent. */
+  readonly bytesMin: number;
+  /** Why the kernel did not take a datagram of so many bytes. */
+  readonly failure: (errno: number, bytes: number, bytesMax: number) => KernelError;
+}
+
+export const netlinkProtocol: SocketProtocol = {
+  name: 'netlink',
+  bytesMin: NLMSG_HDRLEN,
+  failure: (errno, bytes, bytesMax) =>
+    syscallError('sendto', errno, `Cannot send ${bytes} bytes (at most ${bytesMax})`),
+};
+
+/** The kernel answers a message that it does not understand, but refuses to take what is none (af_key.c:pfkey_get_base_msg). */
+export const pfkeyProtocol: SocketProtocol = {
+  name: 'PF_KEY',
+  bytesMin: SADB_MSG_BYTES,
+  failure(errno, bytes, bytesMax) {
+    const isNoMessage = errno === Errno.EINVAL || (errno === Errno.EMSGSIZE && bytes <= bytesMax);
+    if (!isNoMessage) return netlinkProtocol.failure(errno, bytes, bytesMax);
+    const text = `Cannot send ${bytes} bytes: the kernel does not take them for a PF_KEY message: send one at a time, of a type that it has`;
+    return new KernelError('ERR_MALFORMED', text, { errno, syscall: 'sendto' });
+  },
+};
+
 /**
- * One NETLINK_XFRM socket.
+ * One NETLINK_XFRM or PF_KEY socket.
  *
  * - While it has a handler it keeps the event loop alive, as a net.Socket does; `close` lets go. Without a handler it does not.
  * - What a handler throws does not reach the socket: it is thrown again from a microtask (`uncaughtException`) and reception goes on.
@@ -37,13 +68,14 @@ export interface LinuxKernelSocket extends KernelSocket {
  * - A fault closes the socket and goes to the error handler; with none it is thrown from a microtask.
  * - An overrun before there is an overrun handler is kept for it.
  */
-export class NetlinkSocket implements LinuxKernelSocket {
+export class LinuxSocket implements LinuxKernelSocket {
   readonly portId: number;
   readonly receiveBufferBytes: number;
   readonly datagramBytesMax: number;
   readonly #libc: Libc;
   readonly #slots: ReceiveSlots;
   readonly #acceptUserSpaceSenders: boolean;
+  readonly #protocol: SocketProtocol;
   readonly #roundsPerDrainMax: number;
   #fd: number;
   #watch: Watch | undefined;
@@ -54,14 +86,15 @@ export class NetlinkSocket implements LinuxKernelSocket {
   #overrunHandler: (() => void) | undefined;
   #errorHandler: ((error: Error) => void) | undefined;
 
-  constructor(libc: Libc, opened: OpenedSocket, acceptUserSpaceSenders: boolean) {
+  constructor(libc: Libc, opened: OpenedSocket, acceptUserSpaceSenders: boolean, protocol = netlinkProtocol) {
+    this.#protocol = protocol;
     this.#libc = libc;
     this.#fd = opened.fd;
     this.#acceptUserSpaceSenders = acceptUserSpaceSenders;
     this.portId = opened.portId;
     this.receiveBufferBytes = opened.receiveBufferBytes;
     this.datagramBytesMax = opened.datagramBytesMax;
-    this.#slots = new ReceiveSlots(libc, opened.groups.length > 0 ? EVENT_SLOTS : REQUEST_SLOTS);
+    this.#slots = new ReceiveSlots(libc, opened.forEvents ? EVENT_SLOTS : REQUEST_SLOTS);
     this.#roundsPerDrainMax = 1 + Math.ceil(opened.receiveBufferBytes / (CHARGED_BYTES_MIN * this.#slots.sizes.count));
   }
 
@@ -84,10 +117,10 @@ export class NetlinkSocket implements LinuxKernelSocket {
    */
   send(datagram: Uint8Array): void {
     this.#mustBeOpen('send');
-    if (datagram.length < NLMSG_HDRLEN) {
+    if (datagram.length < this.#protocol.bytesMin) {
       throw new KernelError(
         'ERR_ARGUMENT',
-        `A datagram of ${datagram.length} bytes has no netlink header: the kernel would drop it unanswered`,
+        `A datagram of ${datagram.length} bytes has no ${this.#protocol.name} header: no answer would come`,
       );
     }
     let errno: number = Errno.EINTR;
@@ -96,7 +129,7 @@ export class NetlinkSocket implements LinuxKernelSocket {
       if (this.#libc.sendto(this.#fd, datagram, datagram.length, MSG_DONTWAIT, null, 0) >= 0) return;
       errno = this.#libc.errno();
     }
-    throw syscallError('sendto', errno, `Cannot send ${datagram.length} bytes (at most ${this.datagramBytesMax})`);
+    throw this.#protocol.failure(errno, datagram.length, this.datagramBytesMax);
   }
 
   receive(handler: ((batch: Batch) => void) | undefined): void {
@@ -176,7 +209,7 @@ export class NetlinkSocket implements LinuxKernelSocket {
       this.#fail(
         new KernelError(
           'ERR_TRUNCATED',
-          `A netlink datagram of ${slots.truncatedBytes} bytes did not fit into ${slots.sizes.bytes}: its end is lost; open the socket again and resynchronise`,
+          `A ${this.#protocol.name} datagram of ${slots.truncatedBytes} bytes did not fit into ${slots.sizes.bytes}: its end is lost; open the socket again and resynchronise`,
         ),
       );
       return false;

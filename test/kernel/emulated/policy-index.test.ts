@@ -56,7 +56,7 @@ function policyOf(wanted: Wanted): Policy {
   info[Sel.PROTO] = wanted.proto;
   view.setUint32(Sel.IFINDEX, wanted.ifindex, hostLittleEndian);
   const { mark, markMask, ifId, priority } = wanted;
-  const links = { newer: undefined, older: undefined, timer: undefined, born: 0, place: places++ };
+  const links = { newer: undefined, older: undefined, timer: undefined, firstRunMs: 0, born: 0, place: places++ };
   return {
     info,
     view,

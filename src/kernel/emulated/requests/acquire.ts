@@ -1,18 +1,15 @@
-import { hostLittleEndian } from '../../../netlink/index.ts';
-import { XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
+import { announceAcquire } from '../key-managers.ts';
 import type { Request } from '../request.ts';
-import { writePolicyExtras } from '../write-policy.ts';
+import { halfAt, Sel } from '../selector.ts';
 import { checkPolicy, constructPolicy, Pol, Tmpl } from './policy-construct.ts';
 
 /** ACQUIRE from user space: one for each template of its policy goes to all key managers (xfrm_user.c:xfrm_add_acquire). */
 
-const little = hostLittleEndian;
 /** Byte offsets in xfrm_user_acquire. */
-const Acq = { SADDR: 24, POLICY: 96, AALGOS: 264, SEQ: 276, SIZE: 280 } as const;
+const Acq = { SADDR: 24, SEL: 40, POLICY: 96, AALGOS: 264 } as const;
 /** Bytes of xfrm_id, and of the three sets of algorithms. */
 const ID = 24;
 const ALGOS = 12;
-const OUT = 1;
 
 export function acquire(r: Request): number {
   const wrong = checkPolicy(r, Acq.POLICY) || r.outOfMemory();
@@ -23,20 +20,18 @@ export function acquire(r: Request): number {
   const { templates } = policy;
   // It is in no database: nobody has set the time at which it was added.
   policy.info.fill(0, Pol.ADD_TIME, Pol.USE_TIME);
-  const { writer } = ns.host;
-  for (let from = 0; from < templates.length; from += Tmpl.SIZE) {
+  for (let template = 0; template < templates.length; template += Tmpl.SIZE) {
     // The templates of a policy show the algorithms that the request allows, one after the other as they are asked for.
-    templates.set(r.slice(Acq.AALGOS, ALGOS), from + Tmpl.AALGOS);
-    const at = writer.reset().begin(XfrmMsg.ACQUIRE, 0, 0, 0, Acq.SIZE);
-    writer.bytes.set(r.slice(0, Acq.SIZE), at);
-    writer.bytes.set(templates.subarray(from, from + ID), at);
-    writer.bytes.set(policy.info, at + Acq.POLICY);
-    writer.bytes[at + Acq.POLICY + Pol.DIR] = OUT;
-    ns.host.acquireSeq = (ns.host.acquireSeq + 1) >>> 0 || 1;
-    writer.view.setUint32(at + Acq.SEQ, ns.host.acquireSeq, little);
-    writePolicyExtras(ns, policy);
-    writer.end();
-    ns.multicast(XfrmGroup.ACQUIRE);
+    templates.set(r.slice(Acq.AALGOS, ALGOS), template + Tmpl.AALGOS);
+    announceAcquire(ns, {
+      family: halfAt(templates, template + Tmpl.FAMILY),
+      proto: templates[template + Tmpl.PROTO] as number,
+      id: templates.subarray(template, template + ID),
+      saddr: r.slice(Acq.SADDR, 16),
+      selector: r.slice(Acq.SEL, Sel.SIZE),
+      policy,
+      template,
+    });
   }
   return 0;
 }

@@ -1,6 +1,6 @@
-import { AeFlag, XfrmGroup } from '../../../xfrm/index.ts';
 import { writeAevent } from '../aevent.ts';
 import { Errno } from '../errno.ts';
+import { announceReplaySet } from '../key-managers.ts';
 import { Esn } from '../replay.ts';
 import type { Request } from '../request.ts';
 import { SaState } from '../row.ts';
@@ -15,7 +15,8 @@ const NLM_F_REPLACE = 0x100;
 /** Byte offsets in xfrm_aevent_id; the first published layout has its flags where later the source address is. */
 const Id = { DADDR: 0, SPI: 16, FAMILY: 20, PROTO: 22, FLAGS: 40, FIRST_FLAGS: 24 } as const;
 
-const parameters = [A.LTIME_VAL, A.REPLAY_VAL, A.REPLAY_ESN_VAL, A.ETIMER_THRESH, A.REPLAY_THRESH];
+const stateful = [A.LTIME_VAL, A.REPLAY_VAL, A.REPLAY_ESN_VAL];
+const parameters = [...stateful, A.ETIMER_THRESH, A.REPLAY_THRESH];
 
 const lookup = (r: Request): number => r.lookup(Id.DADDR, Id.SPI, r.u8(Id.PROTO), r.u16(Id.FAMILY));
 
@@ -32,9 +33,8 @@ export function newAe(r: Request): number {
   if (wrong !== 0) return wrong;
 
   updateAeventParameters(r, slot, true);
-  ns.host.writer.reset();
-  writeAevent(ns, slot, AeFlag.CU, r.seq, r.pid);
-  ns.multicast(XfrmGroup.AEVENTS);
+  const hasState = stateful.some((type) => attributes.has(type));
+  announceReplaySet(ns, slot, { seq: r.seq, pid: r.pid, hasState });
   return 0;
 }
 

@@ -1,8 +1,9 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
-import { AddressFamily, EncapType, IpProto, XfrmGroup, XfrmMode, XfrmMsg } from '../../../xfrm/index.ts';
+import { AddressFamily, EncapType, IpProto, XfrmMode } from '../../../xfrm/index.ts';
 import { MessageWriter } from '../build.ts';
 import { encodedAttribute } from '../encoded.ts';
 import { Errno } from '../errno.ts';
+import { announceMigrate } from '../key-managers.ts';
 import { deleteSa } from '../lifetime.ts';
 import type { Namespace } from '../namespace.ts';
 import type { Request } from '../request.ts';
@@ -10,7 +11,6 @@ import { InfoByte, Row, SaState } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
 import { type Flow, halfAt, Sel } from '../selector.ts';
 import { DIRECTIONS, type Policy } from '../spd.ts';
-import { writePolicyType } from '../write-policy.ts';
 import { checkType, policyType, Tmpl } from './policy-construct.ts';
 import { addSa, insertSa } from './sa.ts';
 import { A } from './sa-check.ts';
@@ -21,6 +21,7 @@ import { without } from './sa-update.ts';
 const little = hostLittleEndian;
 const MIGRATE = 17;
 const KMADDRESS = 19;
+const KMADDRESS_SIZE = 40;
 const ENTRIES_MAX = 6;
 /** Byte offsets in xfrm_user_migrate. */
 const M = {
@@ -30,13 +31,11 @@ const M = {
   NEW_SADDR: 48,
   PROTO: 64,
   MODE: 65,
-  RESERVED: 66,
   REQID: 68,
   OLD_FAMILY: 72,
   NEW_FAMILY: 74,
   SIZE: 76,
 } as const;
-const POLICY_ID = 64;
 const DIR = 60;
 /** Bytes of xfrm_encap_tmpl. */
 const ENCAP_SIZE = 24;
@@ -90,7 +89,15 @@ export function migrate(r: Request): number {
   }
   if (!moveTemplates(policy, moves)) return undo();
   for (const slot of replaced) deleteSa(ns, slot);
-  announce(r, moves);
+  const kmAddress = attributes.has(KMADDRESS) ? attributes.payload(KMADDRESS).subarray(0, KMADDRESS_SIZE) : undefined;
+  announceMigrate(ns, {
+    selector: r.slice(0, Sel.SIZE),
+    dir,
+    type: policyType(r),
+    moves: moves.map(({ bytes }) => bytes),
+    kmAddress,
+    encap: attributes.has(A.ENCAP) ? attributes.payload(A.ENCAP).subarray(0, ENCAP_SIZE) : undefined,
+  });
   return 0;
 }
 
@@ -263,22 +270,4 @@ function moveTemplates({ templates }: Policy, moves: readonly Move[]): boolean {
     }
   }
   return moved;
-}
-
-function announce(r: Request, moves: readonly Move[]): void {
-  const { ns, attributes } = r;
-  const { writer } = ns.host;
-  const at = writer.reset().begin(XfrmMsg.MIGRATE, 0, 0, 0, POLICY_ID);
-  writer.bytes.set(r.slice(0, Sel.SIZE), at);
-  writer.bytes[at + DIR] = r.u8(DIR);
-  if (attributes.has(KMADDRESS)) writer.copy(KMADDRESS, attributes.payload(KMADDRESS).subarray(0, 40));
-  if (attributes.has(A.ENCAP)) writer.copy(A.ENCAP, attributes.payload(A.ENCAP).subarray(0, ENCAP_SIZE));
-  writePolicyType(ns, policyType(r));
-  for (const { bytes } of moves) {
-    const place = writer.attribute(MIGRATE, M.SIZE);
-    writer.bytes.set(bytes, place);
-    writer.bytes.fill(0, place + M.RESERVED, place + M.REQID);
-  }
-  writer.end();
-  ns.multicast(XfrmGroup.MIGRATE);
 }

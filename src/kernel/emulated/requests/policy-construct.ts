@@ -87,7 +87,13 @@ export function checkType(r: Request): number {
 }
 
 /** Of templates (xfrm.h:xfrm_id_proto_valid). */
-const protocols: readonly number[] = [IpProto.ESP, IpProto.AH, IpProto.COMP, IpProto.ROUTING, IpProto.DSTOPTS];
+export const templateProtocols: readonly number[] = [
+  IpProto.ESP,
+  IpProto.AH,
+  IpProto.COMP,
+  IpProto.ROUTING,
+  IpProto.DSTOPTS,
+];
 
 function checkTemplates(r: Request, dir: number, family: number): number {
   const start = r.attributes.at(TMPL);
@@ -115,7 +121,7 @@ function checkTemplates(r: Request, dir: number, family: number): number {
     before = own;
     if (own !== INET && own !== INET6) return r.fail(Errno.EINVAL, 'Invalid family in template');
     const proto = r.u8(at + Tmpl.PROTO);
-    if (!protocols.includes(proto)) return r.fail(Errno.EINVAL, 'Invalid XFRM protocol in template');
+    if (!templateProtocols.includes(proto)) return r.fail(Errno.EINVAL, 'Invalid XFRM protocol in template');
   }
   return 0;
 }
@@ -165,5 +171,6 @@ export function constructPolicy(r: Request, index: number, base = 0): Policy {
     newer: undefined,
     older: undefined,
     timer: undefined,
+    firstRunMs: 0,
   };
 }

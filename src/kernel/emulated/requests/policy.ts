@@ -1,23 +1,26 @@
-import { XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
+import { XfrmMsg } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
+import { announcePolicy, announcePolicyDeleted, announcePolicyExpire, announcePolicyFlush } from '../key-managers.ts';
 import type { Namespace } from '../namespace.ts';
-import { deletePolicy, sendPolicyExpire, startPolicyTimer } from '../policy-timer.ts';
+import { deletePolicy, startPolicyTimer } from '../policy-timer.ts';
 import type { Request } from '../request.ts';
 import { Sel } from '../selector.ts';
 import { type Policy, policyKey } from '../spd.ts';
-import { POLICY_INFO, writePolicy, writePolicyExtras, writePolicyType } from '../write-policy.ts';
+import { POLICY_INFO, writePolicy } from '../write-policy.ts';
 import { checkDirection, checkPolicy, checkType, constructPolicy, Pol, policyType } from './policy-construct.ts';
 import { A } from './sa-check.ts';
 
 /** NEWPOLICY, UPDPOLICY, GETPOLICY, DELPOLICY, FLUSHPOLICY, POLEXPIRE. */
 
-const XFRMA_POLICY = 7;
 /** Byte offsets in xfrm_userpolicy_id. */
-const Id = { INDEX: 56, DIR: 60, SIZE: 64 } as const;
+const Id = { INDEX: 56, DIR: 60 } as const;
 
 export function newPolicy(r: Request): number {
-  const wrong = checkPolicy(r) || r.outOfMemory();
-  if (wrong !== 0) return wrong;
+  return checkPolicy(r) || r.outOfMemory() || putPolicy(r);
+}
+
+/** Makes a policy of a checked request and puts it into the database. */
+export function putPolicy(r: Request): number {
   const { ns } = r;
   const dir = r.u8(Pol.DIR);
   const key = policyKey(r.slice(0, Sel.SIZE), dir, policyType(r), r.mark(), r.markMask(), r.attributes.u32(A.IF_ID));
@@ -28,9 +31,7 @@ export function newPolicy(r: Request): number {
   ns.spd.insert(policy, old);
   startPolicyTimer(ns, policy);
   if (old === undefined && ns.spd.isCrowded(dir)) ns.growPolicyTables();
-  ns.host.writer.reset();
-  writePolicy(ns, policy, r.type, 0, r.seq, r.pid);
-  ns.multicast(XfrmGroup.POLICY);
+  announcePolicy(ns, policy, r.type, r.seq, r.pid);
   return 0;
 }
 
@@ -74,15 +75,7 @@ export function delPolicy(r: Request): number {
   const policy = find(r, index, r.u8(Id.DIR));
   if (typeof policy === 'number') return policy;
   deletePolicy(ns, policy);
-  const { writer } = ns.host;
-  const at = writer.reset().begin(XfrmMsg.DELPOLICY, 0, r.seq, r.pid, Id.SIZE);
-  if (index !== 0) writer.bytes.set(policy.info.subarray(Pol.INDEX, Pol.INDEX + 4), at + Id.INDEX);
-  else writer.bytes.set(policy.info.subarray(0, Sel.SIZE), at);
-  writer.bytes[at + Id.DIR] = policy.dir;
-  writer.copy(XFRMA_POLICY, policy.info);
-  writePolicyExtras(ns, policy);
-  writer.end();
-  ns.multicast(XfrmGroup.POLICY);
+  announcePolicyDeleted(ns, policy, index !== 0, r.seq, r.pid);
   return 0;
 }
 
@@ -91,19 +84,19 @@ export function flushPolicy(r: Request): number {
   if (wrong !== 0) return wrong;
   const { ns } = r;
   const type = policyType(r);
+  if (flushPolicies(ns, type) > 0) announcePolicyFlush(ns, type, r.seq, r.pid);
+  return 0;
+}
+
+/** Deletes all policies of a type, without a word; how many there were. */
+export function flushPolicies(ns: Namespace, type: number): number {
   let deleted = 0;
   for (let policy = ns.spd.newest; policy !== undefined; policy = policy.older) {
     if (policy.type !== type) continue;
     deletePolicy(ns, policy);
     deleted++;
   }
-  if (deleted === 0) return 0;
-  const { writer } = ns.host;
-  writer.reset().begin(XfrmMsg.FLUSHPOLICY, 0, r.seq, r.pid, 0);
-  writePolicyType(ns, type);
-  writer.end();
-  ns.multicast(XfrmGroup.POLICY);
-  return 0;
+  return deleted;
 }
 
 /** POLEXPIRE from user space (xfrm_user.c:xfrm_add_pol_expire). */
@@ -113,6 +106,6 @@ export function expirePolicy(r: Request): number {
   if (typeof policy === 'number') return policy;
   const hard = r.u8(POLICY_INFO) !== 0;
   if (hard) deletePolicy(ns, policy);
-  sendPolicyExpire(ns, policy, hard, r.pid);
+  announcePolicyExpire(ns, policy, hard, r.pid);
   return 0;
 }

@@ -1,6 +1,6 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
 import { EncapType, IpProto, SaExtraFlag, SaFlag, XfrmMode, XfrmMsg } from '../../../xfrm/index.ts';
-import { etimeToJiffies, takeSnapshot } from '../aevent.ts';
+import { etimeToJiffies } from '../aevent.ts';
 import {
   aeadAlgorithms,
   authAlgorithms,
@@ -12,6 +12,7 @@ import {
 } from '../algorithms.ts';
 import { MessageWriter } from '../build.ts';
 import { Errno } from '../errno.ts';
+import { takeSnapshot } from '../replay-notify.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, RowBit, SaState, setNumber64 } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
@@ -40,7 +41,7 @@ interface Algorithms {
   readonly crypt: boolean;
   readonly comp: boolean;
   /** A key or a length that the cipher itself refuses, when the SA is initialised. */
-  readonly refused: { readonly key: boolean; readonly icv: boolean };
+  readonly refused: { readonly auth: boolean; readonly crypt: boolean; readonly icv: boolean };
 }
 
 /** The slot of a row that is in no table yet, or the negative errno. */
@@ -131,14 +132,14 @@ function encodeTail(r: Request): Uint8Array {
   return scratch.at === 0 ? nothing : encoded();
 }
 
+const keyFits = (r: Request, at: number, keys: readonly number[] | undefined): boolean =>
+  keys === undefined || keys.includes(keyBytes(r, at));
+
 /** Looks the algorithms up and encodes them as they are shown, with what follows them. Returns the errno of one that is not known. */
 function encodeBody(r: Request): Algorithms | number {
   const { attributes, bytes } = r;
   scratch.reset();
-  const refused = { key: false, icv: false };
-  const keyFits = (at: number, keys: readonly number[] | undefined): void => {
-    refused.key ||= keys !== undefined && !keys.includes(keyBytes(r, at));
-  };
+  const refused = { auth: false, crypt: false, icv: false };
 
   const aeadAt = attributes.at(A.ALG_AEAD);
   if (aeadAt >= 0) {
@@ -147,21 +148,21 @@ function encodeBody(r: Request): Algorithms | number {
     if (found === undefined || !found.icvBits.includes(icvBits)) {
       return r.fail(Errno.ENOSYS, 'Requested AEAD algorithm not found');
     }
-    keyFits(aeadAt, found.keys);
+    refused.crypt = !keyFits(r, aeadAt, found.keys);
     const size = ALGO_TRUNC + keyBytes(r, aeadAt);
     const at = scratch.attribute(A.ALG_AEAD, size);
     scratch.bytes.set(bytes.subarray(aeadAt, aeadAt + size), at);
     writeName(scratch.bytes, at, found.name);
   }
 
-  const auth = encodeAuth(r, keyFits, refused);
+  const auth = encodeAuth(r, refused);
   if (typeof auth === 'number') return auth;
 
   const cryptAt = attributes.at(A.ALG_CRYPT);
   if (cryptAt >= 0) {
     const found = byName(cryptAlgorithms, nameAt(bytes, cryptAt));
     if (found === undefined) return r.fail(Errno.ENOSYS, 'Requested CRYPT algorithm not found');
-    keyFits(cryptAt, found.keys);
+    refused.crypt = !keyFits(r, cryptAt, found.keys);
     const size = ALGO + keyBytes(r, cryptAt);
     const at = scratch.attribute(A.ALG_CRYPT, size);
     scratch.bytes.set(bytes.subarray(cryptAt, cryptAt + size), at);
@@ -181,11 +182,7 @@ function encodeBody(r: Request): Algorithms | number {
 }
 
 /** Either form of an authentication algorithm shows as both. Says whether there is one, or the errno. */
-function encodeAuth(
-  r: Request,
-  keyFits: (at: number, keys: readonly number[] | undefined) => void,
-  refused: { icv: boolean },
-): boolean | number {
+function encodeAuth(r: Request, refused: { auth: boolean; icv: boolean }): boolean | number {
   const { attributes, bytes } = r;
   const truncAt = attributes.at(A.ALG_AUTH_TRUNC);
   const plainAt = attributes.at(A.ALG_AUTH);
@@ -214,7 +211,7 @@ function encodeAuth(
     keyFrom = plainAt + ALGO;
   }
   if (found === undefined) return false;
-  keyFits(from, found.keys);
+  refused.auth = !keyFits(r, from, found.keys);
   const length = keyBytes(r, from);
   const key = bytes.subarray(keyFrom, keyFrom + length);
   const keyBits = r.u32(from - r.body + NAME_BYTES);
@@ -324,8 +321,8 @@ function initType(r: Request, proto: number, mode: number, algorithms: Algorithm
     case IpProto.ESP:
       if (!algorithms.aead && !algorithms.crypt) return r.fail(Errno.EINVAL, 'ESP: AEAD or CRYPT must be provided');
       // A key that does not fit is refused without a text where cipher and check value are two algorithms.
-      if (refused.icv || (algorithms.aead && refused.key)) return r.fail(Errno.EINVAL, NO_CRYPTO);
-      if (refused.key) return r.fail(Errno.EINVAL);
+      if (refused.icv || (algorithms.aead && refused.crypt)) return r.fail(Errno.EINVAL, NO_CRYPTO);
+      if (refused.auth || refused.crypt) return r.fail(Errno.EINVAL);
       if (encapAt >= 0) {
         const type = r.u16(encapAt - r.body);
         // ESP in TCP is not built into the kernels at hand (CONFIG_INET_ESPINTCP).
@@ -337,12 +334,15 @@ function initType(r: Request, proto: number, mode: number, algorithms: Algorithm
       return 0;
     case IpProto.AH:
       if (encapAt >= 0) return r.fail(Errno.EINVAL, 'AH is not compatible with encapsulation');
-      if (refused.key) return r.fail(Errno.EINVAL, NO_CRYPTO);
+      // PF_KEY alone can ask for AH that does not sign, or compression that does not compress.
+      if (!algorithms.auth) return Errno.EINVAL;
+      if (refused.auth) return r.fail(Errno.EINVAL, NO_CRYPTO);
       if (mode === XfrmMode.ROUTEOPTIMIZATION) {
         return r.fail(Errno.EINVAL, 'Invalid mode requested for AH, must be one of TRANSPORT, TUNNEL, BEET');
       }
       return 0;
     case IpProto.COMP:
+      if (!algorithms.comp) return Errno.EINVAL;
       if (mode !== XfrmMode.TRANSPORT && mode !== XfrmMode.TUNNEL) {
         return r.fail(Errno.EINVAL, 'Unsupported XFRM mode for IPcomp');
       }

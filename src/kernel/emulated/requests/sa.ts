@@ -1,15 +1,16 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
-import { AddressFamily, IpProto, XfrmGroup, XfrmMsg } from '../../../xfrm/index.ts';
-import { armTimer } from '../aevent.ts';
+import { AddressFamily, IpProto, XfrmMsg } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
+import { announceExpire, announceSa, announceSaDeleted, announceSaFlush } from '../key-managers.ts';
 import { findLarval, larvalBySeq } from '../larval.ts';
-import { checkExpire, deleteSa, isSpent, sendExpire, startLifetimeTimer } from '../lifetime.ts';
+import { checkExpire, deleteSa, isSpent, startLifetimeTimer } from '../lifetime.ts';
 import type { Namespace } from '../namespace.ts';
 import { protoMatches, usesSpi } from '../proto.ts';
+import { armTimer } from '../replay-notify.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, RowBit, SaState } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
-import { copyInfo, cpuOf, writeExtras, writeSa } from '../write-sa.ts';
+import { cpuOf, writeSa } from '../write-sa.ts';
 import { A, checkNewSa } from './sa-check.ts';
 import { constructSa } from './sa-construct.ts';
 import { mergeIfId, mergeUpdate } from './sa-update.ts';
@@ -17,9 +18,8 @@ import { mergeIfId, mergeUpdate } from './sa-update.ts';
 /** NEWSA, UPDSA, DELSA, GETSA, FLUSHSA, EXPIRE. Handlers return 0 or the errno. */
 
 const little = hostLittleEndian;
-const XFRMA_SA = 6;
 /** Byte offsets in xfrm_usersa_id. */
-const Id = { DADDR: 0, SPI: 16, FAMILY: 20, PROTO: 22, SIZE: 24 } as const;
+const Id = { DADDR: 0, SPI: 16, FAMILY: 20, PROTO: 22 } as const;
 
 /** The SA that stands in the way of this one, or that it replaces. */
 function locate(ns: Namespace, slot: number): number {
@@ -114,14 +114,6 @@ function larvalFor(ns: Namespace, slot: number): number {
   });
 }
 
-/** NEWSA's end: the event shows the SA as it was asked for. */
-function notify(r: Request, slot: number): void {
-  const { ns } = r;
-  ns.host.writer.reset();
-  writeSa(ns, slot, r.type, 0, r.seq, r.pid);
-  ns.multicast(XfrmGroup.SA);
-}
-
 function update(r: Request, slot: number): number {
   const { ns } = r;
   const { sad } = ns;
@@ -146,13 +138,18 @@ function update(r: Request, slot: number): number {
   if (isUsed && !ends) checkExpire(ns, old);
   mergeIfId(ns, old, slot);
   if (ends) checkExpire(ns, old);
+  // What has served the update is shown as it was asked for, and is no SA.
+  sad.words[sad.row(slot) + Row.STATE] = SaState.DEAD;
   return 0;
 }
 
 /** Both NEWSA and UPDSA: carries out, then tells. A row that only served an update goes away. */
 export function newOrUpdateSa(r: Request): number {
-  const wrong = checkNewSa(r) || r.outOfMemory();
-  if (wrong !== 0) return wrong;
+  return checkNewSa(r) || r.outOfMemory() || putSa(r);
+}
+
+/** Makes an SA of a checked request and puts it into the database. */
+export function putSa(r: Request): number {
   const slot = constructSa(r);
   if (slot < 0) return -slot;
   const { ns } = r;
@@ -161,7 +158,7 @@ export function newOrUpdateSa(r: Request): number {
   const old = isUpdate ? locate(ns, slot) : NO_SLOT;
   const replaces = old !== NO_SLOT && sad.state(old) === SaState.ACQ;
   const failed = isUpdate ? update(r, slot) : addSa(ns, slot);
-  if (failed === 0) notify(r, slot);
+  if (failed === 0) announceSa(ns, slot, r.type, r.seq, r.pid);
   if (failed !== 0 || (isUpdate && !replaces)) sad.release(slot);
   return failed;
 }
@@ -194,41 +191,31 @@ export function delSa(r: Request): number {
   const { ns } = r;
   const slot = lookupById(r);
   if (slot < 0) return -slot;
-  const { writer } = ns.host;
-  const { sad } = ns;
-  const base = 4 * sad.row(slot);
-  const at = writer.reset().begin(XfrmMsg.DELSA, 0, r.seq, r.pid, Id.SIZE);
-  writer.bytes.set(sad.bytes.subarray(base + InfoByte.DADDR, base + InfoByte.DADDR + 20), at);
-  writer.bytes.set(sad.bytes.subarray(base + InfoByte.FAMILY, base + InfoByte.FAMILY + 2), at + Id.FAMILY);
-  writer.bytes[at + Id.PROTO] = sad.proto(slot);
-  copyInfo(ns, slot, writer.attribute(XFRMA_SA, InfoByte.SIZE));
-  writeExtras(ns, slot);
-  writer.end();
+  announceSaDeleted(ns, slot, r.seq, r.pid);
   deleteSa(ns, slot);
-  ns.multicast(XfrmGroup.SA);
   return 0;
 }
 
 export function flushSa(r: Request): number {
   const { ns } = r;
-  const { sad } = ns;
   const wanted = r.u8(0);
+  if (flushSas(ns, wanted) > 0) announceSaFlush(ns, wanted, r.seq, r.pid);
+  return 0;
+}
+
+/** Deletes all SAs of a protocol, or of several (`protoMatches`), without a word; how many there were. */
+export function flushSas(ns: Namespace, proto: number): number {
+  const { sad } = ns;
   let deleted = 0;
   for (let slot = sad.newest(); slot >= 0; ) {
     const next = sad.older(slot);
-    if (protoMatches(sad.proto(slot), wanted)) {
+    if (protoMatches(sad.proto(slot), proto)) {
       deleteSa(ns, slot);
       deleted++;
     }
     slot = next;
   }
-  if (deleted === 0) return 0;
-  const { writer } = ns.host;
-  const at = writer.reset().begin(XfrmMsg.FLUSHSA, 0, r.seq, r.pid, 1);
-  writer.bytes[at] = wanted;
-  writer.end();
-  ns.multicast(XfrmGroup.SA);
-  return 0;
+  return deleted;
 }
 
 export function expireSa(r: Request): number {
@@ -237,7 +224,7 @@ export function expireSa(r: Request): number {
   const { ns } = r;
   if (ns.sad.state(slot) !== SaState.VALID) return r.failSince62(Errno.EINVAL, 'SA must be in VALID state');
   const hard = r.u8(InfoByte.SIZE) !== 0;
-  sendExpire(ns, slot, hard, r.pid);
+  announceExpire(ns, slot, hard, r.pid);
   if (hard) deleteSa(ns, slot);
   return 0;
 }

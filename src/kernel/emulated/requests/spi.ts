@@ -1,6 +1,7 @@
 import { IpProto, XfrmMsg } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
 import { findLarval, insertLarval, type LarvalFacts, larvalBySeq, newLarval, showLarval } from '../larval.ts';
+import type { Namespace } from '../namespace.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
@@ -17,12 +18,8 @@ export function allocSpi(r: Request): number {
   const min = r.u32(MIN);
   const max = r.u32(MAX);
   const proto = r.u8(InfoByte.PROTO);
-  if (proto === IpProto.COMP) {
-    if (max > IPCOMP_SPI_MAX) return r.failSince62(Errno.EINVAL, 'IPCOMP SPI must be <= 65535');
-  } else if (proto !== IpProto.ESP && proto !== IpProto.AH) {
-    return r.failSince62(Errno.EINVAL, 'Invalid protocol, must be one of AH, ESP, IPCOMP');
-  }
-  if (min > max) return r.failSince62(Errno.EINVAL, 'Invalid SPI range: min > max');
+  const fault = checkSpiRange(proto, min, max);
+  if (fault !== undefined) return r.failSince62(Errno.EINVAL, fault);
 
   const { ns } = r;
   const { sad } = ns;
@@ -53,7 +50,7 @@ export function allocSpi(r: Request): number {
   }
   const dir = r.attributes.u8(A.SA_DIR);
   if (sad.words[sad.row(slot) + Row.SPI] === 0) {
-    const spi = freeSpi(r, slot, min, max);
+    const spi = freeSpi(ns, slot, min, max);
     // The larval SA stays behind, without an SPI.
     if (spi < 0) return r.failSince62(Errno.ENOENT, 'No SPI available in the requested range');
     sad.setSpi(slot, spi);
@@ -69,6 +66,16 @@ export function allocSpi(r: Request): number {
   return 0;
 }
 
+/** What is wrong with a range that an SPI is to be picked from (xfrm_state.c:verify_spi_info); undefined: nothing. */
+export function checkSpiRange(proto: number, min: number, max: number): string | undefined {
+  if (proto === IpProto.COMP) {
+    if (max > IPCOMP_SPI_MAX) return 'IPCOMP SPI must be <= 65535';
+  } else if (proto !== IpProto.ESP && proto !== IpProto.AH) {
+    return 'Invalid protocol, must be one of AH, ESP, IPCOMP';
+  }
+  return min > max ? 'Invalid SPI range: min > max' : undefined;
+}
+
 const swapped = new DataView(new ArrayBuffer(4));
 /** An SPI in network order, as a word of a row. */
 const networkWord = new Uint32Array(swapped.buffer);
@@ -79,8 +86,8 @@ function toNetwork(spi: number): number {
 }
 
 /** A free SPI as a word of a row; NONE if there is none. Out of a range by chance, with as many tries as it has numbers. */
-function freeSpi(r: Request, slot: number, min: number, max: number): number {
-  const { sad, host } = r.ns;
+export function freeSpi(ns: Namespace, slot: number, min: number, max: number): number {
+  const { sad, host } = ns;
   const { spiOnce, spiZero } = host.profile;
   const size = max - min + 1;
   const tries = min === max ? 1 : Math.min(size, SPI_TRIES_MAX);

@@ -1,6 +1,11 @@
 import { isIPv4, isIPv6 } from 'node:net';
-import { AddressFamily } from './constants.ts';
-import type { Address } from './structs.ts';
+import { AddressFamily } from './ip.ts';
+import { be32, struct, type ValueOf } from './layout.ts';
+
+/** 128 bits as four words in network order. An IPv4 address is `w0`; what the other words hold is of no meaning then. */
+export const address = struct('xfrm_address_t', 16, { w0: be32, w1: be32, w2: be32, w3: be32 });
+
+export type Address = ValueOf<typeof address>;
 
 export interface AddressWithFamily {
   readonly address: Address;

@@ -20,3 +20,25 @@ export function room(length: number): { readonly view: DataView<ArrayBuffer>; re
   used += (length + 7) & ~7;
   return { view: slab, at };
 }
+
+let lastBytes: Uint8Array | undefined;
+let lastView: DataView;
+
+/** A DataView over the same memory; the last one is kept, as decoding goes through one buffer message by message. */
+export function viewOf(bytes: Uint8Array): DataView {
+  if (bytes !== lastBytes) {
+    lastView = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    lastBytes = bytes;
+  }
+  return lastView;
+}
+
+export function copyBytes(view: DataView, at: number, length: number): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset + at, length).slice();
+}
+
+/** Whether the `length` bytes at `at` are zero. */
+export function allZero(view: DataView, at: number, length: number): boolean {
+  for (let i = 0; i < length; i++) if (view.getUint8(at + i) !== 0) return false;
+  return true;
+}

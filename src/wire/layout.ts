@@ -48,6 +48,12 @@ export interface Struct<T> {
   readonly zero: () => T;
 }
 
+/** Bytes that the header file calls reserved. They are padding with a name: no value holds them. */
+export interface Reserved {
+  readonly kind: 'reserved';
+  readonly size: number;
+}
+
 // biome-ignore lint/suspicious/noExplicitAny: any layout, whatever its value
 export type Layout = Scalar<any> | Chars | Struct<any>;
 
@@ -64,7 +70,7 @@ export type ValueOf<L> = L extends { readonly read: (view: DataView, at: number)
     ? Exclude<T, undefined>
     : never;
 
-type StructValue<F> = { -readonly [K in keyof F]: ValueOf<F[K]> };
+type StructValue<F> = { -readonly [K in keyof F as F[K] extends Reserved ? never : K]: ValueOf<F[K]> };
 
 const sizes: Record<ScalarType, number> = { u8: 1, u16: 2, u32: 4, i32: 4, u64: 8, be16: 2, be32: 4 };
 
@@ -96,6 +102,8 @@ export function chars(size: number): Chars {
   return { kind: 'chars', size };
 }
 
+export const reserved = (size: number): Reserved => ({ kind: 'reserved', size });
+
 function alignOf(layout: Layout): number {
   return layout.kind === 'struct' ? layout.align : layout.kind === 'chars' ? 1 : layout.size;
 }
@@ -104,21 +112,29 @@ const alignUp = (n: number, to: number): number => Math.ceil(n / to) * to;
 
 /**
  * A C structure. `size` is what the header file's compiler says (sizeof); a table that disagrees with it is refused at load time.
+ *
+ * @param start where the first field may stand: the bytes before it are a header that somebody else reads and writes
  */
-export function struct<const F extends Record<string, Layout>>(
+export function struct<const F extends Record<string, Layout | Reserved>>(
   name: string,
   size: number,
   spec: F,
+  start = 0,
 ): Struct<StructValue<F>> {
   const fields: StructField[] = [];
   const padding: [number, number][] = [];
-  let end = 0;
+  let end = start;
   let align = 1;
   const skipTo = (offset: number): void => {
     if (offset > end) padding.push([end, offset - end]);
     end = offset;
   };
   for (const [fieldName, layout] of Object.entries(spec)) {
+    if (layout.kind === 'reserved') {
+      padding.push([end, layout.size]);
+      end += layout.size;
+      continue;
+    }
     align = Math.max(align, alignOf(layout));
     skipTo(alignUp(end, alignOf(layout)));
     fields.push({ name: fieldName, offset: end, layout });

@@ -1,4 +1,4 @@
-/** What test/client/lab.ts prints and lab.test.ts reads. */
+/** What a program of checks prints in a guest, as one line of JSON; lab-suite.ts reads it. */
 export interface LabCheck {
   readonly name: string;
   readonly ok: boolean;

@@ -1,15 +1,27 @@
 /** Why bytes could not be read as what they claim to be. */
 export type DecodeErrorCode =
-  /** Fewer than the 16 bytes of a netlink header. */
+  /** Fewer than the 16 bytes of a header (netlink or PF_KEY). */
   | 'ERR_HEADER_SHORT'
-  /** `nlmsg_len` is below 16 or larger than what is there. */
+  /** The length of the message is below 16 bytes or larger than what is there. */
   | 'ERR_MESSAGE_LENGTH'
   /** The fixed part of the message is cut off (the kernel answers EINVAL). */
   | 'ERR_BODY_SHORT'
   /** An attribute is shorter than its type allows (the kernel answers ERANGE, or EINVAL for strict ones). */
   | 'ERR_ATTRIBUTE_SHORT'
   /** A strict attribute has another length than its type (the kernel answers EINVAL). */
-  | 'ERR_ATTRIBUTE_LENGTH';
+  | 'ERR_ATTRIBUTE_LENGTH'
+  /** PF_KEY: `sadb_msg_version` is not 2 (the kernel answers EINVAL). */
+  | 'ERR_VERSION'
+  /** PF_KEY: no message, or no extension, has the type 0 (EINVAL). */
+  | 'ERR_TYPE'
+  /** PF_KEY: an extension's length is 0, or larger than what is left of the message (EINVAL). */
+  | 'ERR_EXTENSION_LENGTH'
+  /** PF_KEY: an extension is shorter than its type or its content takes (EINVAL). */
+  | 'ERR_EXTENSION_SHORT'
+  /** PF_KEY: the same extension twice (EINVAL). */
+  | 'ERR_EXTENSION_REPEATED'
+  /** PF_KEY: the address of an extension is neither IPv4 nor IPv6, or not as long as its family takes (EINVAL). */
+  | 'ERR_ADDRESS';
 
 /** Bytes that are not what they claim to be. `offset` counts from the first byte of the buffer that was handed in. */
 export class DecodeError extends Error {
