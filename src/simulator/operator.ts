@@ -1,4 +1,3 @@
-import type { Daemon } from './daemon.ts';
 import type { Gateway } from './gateway.ts';
 import type { World } from './world.ts';
 
@@ -72,7 +71,7 @@ export class Operator {
       for (const other of this.#world.gateways)
         if (other !== gateway && (isAlone || other.reigns))
           this.#silence(other, isAlone ? daemon.state.term : Number.POSITIVE_INFINITY);
-      if (force && this.#world.plan.nodes > 2) this.#silenceUnseen(gateway, daemon);
+      if (force && this.#world.plan.nodes > 2) this.#silenceAll(gateway);
       this.#lift(gateway);
     }
     this.#world.story(gateway, `promote${force ? ' --force' : ''}`);
@@ -80,12 +79,12 @@ export class Operator {
     daemon.promote(force);
   }
 
-  /** Several nodes that never hear of a reign by force would begin another one among themselves. */
-  #silenceUnseen(gateway: Gateway, { state }: Daemon): void {
+  /** Nodes that do not hear of a reign by force, as a link may be down without anybody knowing, would begin another one among themselves. */
+  #silenceAll(gateway: Gateway): void {
     for (const other of this.#world.gateways) {
-      if (other === gateway || !other.on || state.peers.get(other.name)?.hello !== undefined) continue;
+      if (other === gateway || !other.on) continue;
       if (this.#world.plan.fencing) {
-        this.#world.story(other, 'is switched off, as it would not hear of the new reign');
+        this.#world.story(other, 'is switched off, as it might not hear of the new reign');
         this.#world.crash(other, OFF_MS);
       } else this.#world.checks.onForced();
     }
