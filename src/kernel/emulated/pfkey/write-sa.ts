@@ -185,6 +185,3 @@ export function writePort(writer: Namespace['host']['pfkeyWriter'], type: number
   const at = writer.extension(type, NatTPort.SIZE);
   writer.view.setUint16(at + NatTPort.PORT, port);
 }
-
-/** Bytes of an address that counts in comparisons. */
-const addressBytes = (family: number): number => (family === AddressFamily.INET6 ? 16 : 4);
