@@ -1,4 +1,4 @@
-import { AddressFamily, PfkeyExt, PfkeySaFlag, SaState as PfkeySaState } from '../../../pfkey/index.ts';
+import { PfkeyExt, PfkeySaFlag, SaState as PfkeySaState } from '../../../pfkey/index.ts';
 import { hostLittleEndian } from '../../../wire/index.ts';
 import { SaFlag } from '../../../xfrm/index.ts';
 import { nameAt } from '../algorithms.ts';
