@@ -111,7 +111,7 @@ export class EmulatedNamespace implements Kernel {
     for (const socket of [...this.sockets(), ...this.engine.pfkey.all]) socket.clearFaults();
   }
 
-  /** Writes a sysctl by its dotted name; 0 or the errno. */
+  /** Writes a sysctl, named with dots or as its file below /proc/sys; 0 or the errno. */
   setSysctl(name: string, value: string): number {
     return writeSysctl(this.engine.sysctls, name, value);
   }
