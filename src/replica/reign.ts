@@ -141,7 +141,7 @@ export function becomeStandby(s: State): void {
   if (s.demoteAsked) s.emit({ type: 'demoted' });
   s.demoteAsked = false;
   s.dirty = [];
-  for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard]) set.clear();
+  for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard, s.unsure]) set.clear();
   s.sweep = undefined;
   for (const record of s.sas) {
     record.dirty = false;

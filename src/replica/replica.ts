@@ -183,7 +183,7 @@ export class Replica {
     const record = s.sas.byHandle(handle);
     // While SAs are being opened nothing may park them again.
     if (s.role === 'standby' && record !== undefined && s.phase !== 'takingOver') onCollision(s, record, sa);
-    else if (s.role === 'active' && sa !== undefined && !isOutdated(s, sa)) putSa(s, sa, nowMs);
+    else if (s.role === 'active' && sa !== undefined && !isOutdated(s, sa)) putSa(s, sa, nowMs, true);
     s.readDone();
   }
 
@@ -295,6 +295,7 @@ export class Replica {
   answerPing(name: string, timeMs: number, takes?: (peer: string) => boolean): void {
     const s = this.state;
     const peer = this.#peer(name);
+    s.unsure.clear();
     if (s.role !== 'active' || s.phase !== 'steady' || s.resyncsPending > 0 || !peer.streaming) return;
     if (s.effects.some(({ type }) => type === 'readThresholds')) {
       // Somebody has set thresholds, and what the kernel holds back by them is not known yet: after that.

@@ -154,6 +154,7 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
   s.dirty = [];
   s.takeover = undefined;
   s.used = undefined;
+  s.leftOpen.clear();
   s.held = newHeld();
   s.account = undefined;
   s.vote = undefined;

@@ -288,6 +288,24 @@ describe('numbers of 64 bits', () => {
   });
 });
 
+it('events of an SA whose SPI was given out anew, all that lost, do not count for the new one (S7)', () => {
+  const world = pair();
+  const { a, b } = world;
+  for (let n = 1n; n <= 40n; n++) a.kernel.accept(id(IN), n);
+  // What the kernel has said of the old one waits in the socket; that it went is lost.
+  a.kernel.overrun();
+  a.kernel.delete(id(IN));
+  a.kernel.add(sa(IN, { key: 2 }));
+  a.replica.resync();
+  while (a.step()) {}
+  world.settle();
+  world.pass(TIMER_MS);
+  expect([a, b].map((node) => recordOf(node, id(IN))?.counters.seq)).toEqual([0, 0]);
+  a.kernel.accept(id(IN), 1n);
+  world.pass(TIMER_MS);
+  expect([a, b].map((node) => recordOf(node, id(IN))?.counters.seq)).toEqual([1, 1]);
+});
+
 describe('an account of an earlier reign', () => {
   it('is not a whole one: whoever has begun the newer term may have sent above it (S1, S5)', () => {
     const world = pair([sa(OUT)], { mode: 'safe', numbersMin: 16 });
