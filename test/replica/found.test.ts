@@ -399,13 +399,14 @@ describe('terms', () => {
     expect(world.actives).toEqual([a]);
   });
 
-  it('one that is being stored is not taken back by one that is heard of meanwhile (S4)', () => {
+  it('one that is heard of while another one is being stored: that takeover is of an earlier reign (S1)', () => {
     const world = pair();
     const { b } = world;
     world.cut();
     b.crash();
     b.disk = { term: 2, role: 'standby' };
     b.start();
+    b.answers = [];
     b.replica.promote(world.nowMs, { force: true }); // into term 4
     b.replica.onConnected('a');
     const hello = {
@@ -418,10 +419,11 @@ describe('terms', () => {
     } as const;
     b.replica.onFrame('a', { ...hello, term: 3 }, world.nowMs);
     while (b.step()) {}
-    expect(b.disk).toEqual({ term: 4, role: 'active' });
-    expect(b.state.term).toBe(4);
-    const stored = b.said.filter((line) => line.includes('active in term'));
-    expect(stored).toHaveLength(1);
+    expect(b.answers).toMatchObject([{ refused: expect.stringContaining('a is standby in term 3') }]);
+    expect(b.disk).toMatchObject({ term: 3, role: 'standby' });
+    expect(b.disk.opening).toBeUndefined();
+    expect(b.state).toMatchObject({ role: 'standby', term: 3, phase: 'steady' });
+    expect(b.said.filter((line) => line.includes('active in term'))).toEqual([]);
   });
 });
 

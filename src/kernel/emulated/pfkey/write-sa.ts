@@ -187,4 +187,4 @@ export function writePort(writer: Namespace['host']['pfkeyWriter'], type: number
 }
 
 /** Bytes of an address that counts in comparisons. */
-export const addressBytes = (family: number): number => (family === AddressFamily.INET6 ? 16 : 4);
+const addressBytes = (family: number): number => (family === AddressFamily.INET6 ? 16 : 4);
