@@ -359,6 +359,7 @@ class Game {
       if (!alive || rest.node.state.role !== 'standby') continue;
       const { state } = rest.node;
       for (const record of state.sas) {
+        if (state.leftOpen.has(record)) continue;
         const { oseq, oseqHi, seq, seqHi } = record.counters;
         const now = { term: state.term, oseq: whole(oseqHi, oseq), seq: whole(seqHi, seq) };
         const before = this.#seen.get(record);
