@@ -295,10 +295,11 @@ export class Replica {
   answerPing(name: string, timeMs: number, takes?: (peer: string) => boolean): void {
     const s = this.state;
     const peer = this.#peer(name);
+    const isUnsure = s.unsure.size > 0;
     s.unsure.clear();
     if (s.role !== 'active' || s.phase !== 'steady' || s.resyncsPending > 0 || !peer.streaming) return;
-    if (s.effects.some(({ type }) => type === 'readThresholds')) {
-      // Somebody has set thresholds, and what the kernel holds back by them is not known yet: after that.
+    if (s.effects.some(({ type }) => type === 'readThresholds' || (isUnsure && type === 'readCounters'))) {
+      // Somebody has set thresholds, and what the kernel holds back by them is not known yet, or how far an SA has come: after that.
       s.emit({ type: 'pong', to: name, timeMs });
       return;
     }
