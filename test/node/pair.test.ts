@@ -3,21 +3,15 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { connect as connectTls } from 'node:tls';
 import { isDeepStrictEqual } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type Sa, saIdOf, XfrmClient } from '../../src/client/index.ts';
-import { EmulatedKernel, newInboundFacts, outputSa } from '../../src/kernel/emulated/index.ts';
-import { findInbound } from '../../src/kernel/emulated/input.ts';
-import { NO_SLOT } from '../../src/kernel/emulated/sad.ts';
+import { EmulatedKernel } from '../../src/kernel/emulated/index.ts';
 import { makeIdentity } from '../../src/link/index.ts';
 import type { DryRun } from '../../src/node/index.ts';
-import { policy, sa } from '../../src/simulator/sas.ts';
+import { sa } from '../../src/simulator/sas.ts';
 import { raw } from '../link/peers.ts';
 import { Cluster, TEST_TIMEOUT_MS } from './daemons.ts';
+import { Doors, IN, id, OUT } from './doors.ts';
 
 vi.setConfig({ testTimeout: TEST_TIMEOUT_MS });
-
-const id = (spi: number) => saIdOf(sa(spi));
-const [OUT, IN] = [0x101, 0x102];
-const PACKET_BYTES = 100;
 
 let unhandled: unknown[] = [];
 const onUnhandled = (reason: unknown): void => void unhandled.push(reason);
@@ -29,47 +23,6 @@ afterEach(() => {
   process.off('unhandledRejection', onUnhandled);
   expect(unhandled).toEqual([]);
 });
-
-/** The kernels of both nodes. */
-class Doors {
-  readonly a = new EmulatedKernel();
-  readonly b = new EmulatedKernel();
-
-  /** Two SAs and a policy at the one that is active. */
-  static async make(): Promise<Doors> {
-    const doors = new Doors();
-    await using client = await XfrmClient.open(doors.a);
-    for (const spi of [OUT, IN]) await client.addSa(sa(spi));
-    await client.addPolicy(policy('10.1.0.0'));
-    return doors;
-  }
-
-  /** The numbers of the packets that left. */
-  transmit(name: 'a' | 'b', count: number, spi = OUT): number[] {
-    const { engine } = this[name];
-    const facts = Object.assign(newInboundFacts(), id(spi));
-    const sent: number[] = [];
-    for (let i = 0; i < count; i++) {
-      const slot = findInbound(engine, facts);
-      const result = slot === NO_SLOT ? undefined : outputSa(engine, slot, PACKET_BYTES);
-      if (result?.sent) sent.push(result.seq);
-    }
-    return sent;
-  }
-
-  async with<T>(name: 'a' | 'b', use: (client: XfrmClient) => Promise<T>): Promise<T> {
-    await using client = await XfrmClient.open(this[name]);
-    return await use(client);
-  }
-
-  sa(name: 'a' | 'b', spi: number): Promise<Sa | undefined> {
-    return this.with(name, (client) => client.getSa(id(spi)));
-  }
-
-  count(name: 'a' | 'b'): number {
-    return this[name].engine.sad.count;
-  }
-}
 
 async function running(cluster: Cluster): Promise<Doors> {
   const doors = await Doors.make();
