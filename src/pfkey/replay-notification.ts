@@ -8,8 +8,8 @@ import { bitsOf, oneOf, reserved, struct, u8, u32, u64 } from '../wire/index.ts'
  * They are far from those of Linux (messages to 24, extensions to 26) and this is the one place where they stand. Linux answers EINVAL to
  * such messages and passes over such extensions.
  *
- * The thresholds N and T of a new SA are zero, and nothing is notified until one of them is explicitly set to another value: whoever does
- * not know of the extension never sees any of it.
+ * Nothing is notified of an SA until one of its thresholds N and T is explicitly set to a value that is not zero over PF_KEY: whoever does not
+ * know of the extension never sees any of it.
  */
 
 /**
@@ -19,7 +19,8 @@ import { bitsOf, oneOf, reserved, struct, u8, u32, u64 } from '../wire/index.ts'
  *   established SA. The answer is the same message, with errno.
  * - `X_REPLAY_GET`, request: sa, addressDst. The answer has what X_REPLAY_NOTIFY has, and replayThreshold instead of replayReason.
  *
- * The extension replayThreshold is also taken in ADD and UPDATE. The answer to GET has it if one of the two is not zero.
+ * The extension replayThreshold is also taken in ADD and UPDATE. The answer to GET has it if the SA was given thresholds that are not zero
+ * over PF_KEY: those that netlink gives all its SAs do not show.
  */
 export const replayMessageTypes = { X_REPLAY_NOTIFY: 200, X_REPLAY_SET: 201, X_REPLAY_GET: 202 } as const;
 

@@ -42,6 +42,7 @@ const encrypt = oneOf(u8, EncryptAlg);
 const mode = oneOf(u8, IpsecMode);
 export const satype = oneOf(u8, SaType);
 
+/** In messages of policies Linux leaves a reference count in `reserved` (af_key.c:pfkey_xfrm_policy2msg); in requests it must be 0. */
 export const sadbMsg = struct('sadb_msg', 16, {
   version: u8,
   type: u8,

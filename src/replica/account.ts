@@ -33,7 +33,7 @@ import { forgetProof, noteSent } from './told.ts';
 export function adopt(s: State, reading: Reading, nowMs: number): void {
   const gone = new Set(s.sas);
   for (const sa of reading.sas) {
-    const record = isOutdated(s, sa) ? undefined : putSa(s, sa, nowMs);
+    const record = isOutdated(s, sa) ? undefined : putSa(s, sa, nowMs, true);
     if (record) gone.delete(record);
   }
   for (const record of gone) if (!s.isNewMeanwhile(saKey(record.id))) drop(s, record);
@@ -71,6 +71,10 @@ export function onAevents(s: State, cursor: Aevents, nowMs: number): void {
       s.emit({ type: 'readThresholds', handles: [record.handle] });
       continue;
     }
+    if (s.unsure.size > 0 && s.unsure.has(record)) {
+      readCounters(s, [record]);
+      continue;
+    }
     if (s.rules.monotonic && isBehind(cursor, counters) && !hasWrapped(cursor, record)) {
       // An event that waited in the socket while the kernel was read is older than what is known, or of an SA that this one's place was
       // given to (S3). After a lifetime was set back by hand it is not: what is ahead counts.
@@ -103,7 +107,7 @@ function countersAt(cursor: Aevents): Counters {
   return { oseq, oseqHi, seq, seqHi, bitmap: cursor.bitmap(), bytes, packets, addTime, useTime };
 }
 
-export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefined {
+export function putSa(s: State, message: Sa, nowMs: number, isRead = false): SaRecord | undefined {
   const { body, attributes } = message;
   const read: Sa = { body, attributes };
   if (!selectsSa(s.settings.selection, read)) return undefined;
@@ -136,6 +140,7 @@ export function putSa(s: State, message: Sa, nowMs: number): SaRecord | undefine
     ...newRecordState(),
   };
   s.sas.add(record);
+  if (known && isRead) s.unsure.add(record);
   watch(s, record, nowMs);
   if (ceiling === undefined) grantFirst(s, [record]);
   else takeOverCeiling(s, record, ceiling);
@@ -166,7 +171,7 @@ export function onPolicyGone(s: State, { attributes }: XfrmMessage<'DELPOLICY'>)
 
 export function drop(s: State, record: SaRecord): void {
   s.sas.remove(record);
-  for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard]) set.delete(record);
+  for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard, s.unsure]) set.delete(record);
   for (const peer of s.standbys) peer.behind.delete(record);
   s.tell({ type: 'saDelete', handle: record.handle });
 }

@@ -41,6 +41,12 @@ export function courseOf(s: State, force: boolean): Course {
   return { kind: isThere ? 'switchover' : 'takeover' };
 }
 
+/**
+ * Whether a takeover has every grant: of three nodes or more the active needs the word of a majority alone, so that only another majority knows all
+ * of them.
+ */
+export const knowsGrants = (s: State, force: boolean): boolean => s.complete && (s.peers.size < 2 || !force);
+
 /** The term that a change of roles from here would begin. */
 export const nextTerm = ({ term, promised, present, settings }: State): number =>
   termAfter(Math.max(term, promised, ...present.map(({ hello }) => hello?.term ?? 0)), settings);

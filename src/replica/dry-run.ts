@@ -1,6 +1,6 @@
 import { formatAddress, formatSpi } from '../xfrm/index.ts';
 import { ALARM_MS } from './clock.ts';
-import { courseOf, nextTerm, provenAt } from './course.ts';
+import { courseOf, knowsGrants, nextTerm, provenAt } from './course.ts';
 import type { Reading } from './effects.ts';
 import type { Role } from './frames.ts';
 import { heldSas } from './held.ts';
@@ -101,7 +101,7 @@ export function dryRun(s: State, reading: Reading, nowMs: number, force: boolean
   }
   const provenMs = provenAt(s, nowMs);
   const unseenMs = Math.max(0, nowMs - provenMs);
-  const { complete } = s;
+  const complete = knowsGrants(s, force);
   const { opened, strangers } = openings(s, reading, { kind: 'takeover', unseenMs, provenMs, complete });
   const planned =
     course.kind === 'switchover'

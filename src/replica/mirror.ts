@@ -98,6 +98,7 @@ function takeIn(
     s.sas.rename(known, handle);
     known.sa = sa;
     known.thresholds = thresholds;
+    if (s.leftOpen.delete(known)) Object.assign(known.counters, ownTimes(peer, countersOf(sa)));
     takeInCounters(s, peer, { handle, counters: countersOf(sa) }, nowMs, s.staleSas !== undefined);
     if (immediate && !known.installed) s.write(installing(s, known));
     else if (immediate && limits) s.write([write('update', handle, updateSa(known))]);

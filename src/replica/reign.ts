@@ -42,9 +42,10 @@ export function onHello(s: State, peer: Peer, frame: Hello & { term: number }): 
   if (frame.term > s.term) {
     if (s.role === 'active') stepDown(s, `${frame.node} is ${frame.role} in the newer term ${frame.term}`, frame.term);
     else {
-      if (s.takeover?.votes) withdraw(s, `${frame.node} is ${frame.role} in term ${frame.term}`);
-      else if (s.takeover && frame.term >= s.takeover.term)
-        abandonTakeover(s, `${frame.node} is ${frame.role} in term ${frame.term}`);
+      const reason = `${frame.node} is ${frame.role} in term ${frame.term}`;
+      // Also if its own term is newer still, and not stored yet: what it would go on from is of a reign before that one.
+      if (s.takeover && s.takeover.term > s.term) withdraw(s, reason);
+      else if (s.takeover) abandonTakeover(s, reason);
       followTerm(s, frame.term);
     }
     s.sendHello();
@@ -83,8 +84,7 @@ export function followTerm(s: State, term: number): void {
   s.resigned = false;
   s.term = term;
   s.reignTerm = term;
-  // A term that a takeover is storing now is newer still: the disk does not go back.
-  if (s.takeover === undefined) s.persist({ term, role: s.role });
+  s.persist({ term, role: s.role });
 }
 
 /** The term that the other node of a pair begins after this one has handed over. */
@@ -141,7 +141,7 @@ export function becomeStandby(s: State): void {
   if (s.demoteAsked) s.emit({ type: 'demoted' });
   s.demoteAsked = false;
   s.dirty = [];
-  for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard]) set.clear();
+  for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard, s.unsure]) set.clear();
   s.sweep = undefined;
   for (const record of s.sas) {
     record.dirty = false;

@@ -11,44 +11,44 @@ import {
   putPolicy,
   putSa,
   sendCounters,
-  streamSnapshot,
 } from './account.ts';
-import { adapt, onAdapted, readThresholdsDue, restoreThresholds } from './adapt.ts';
-import { forgetPings, onPingTimes, pingOf } from './clock.ts';
-import { courseOf } from './course.ts';
+import { adapt, readThresholdsDue, restoreThresholds } from './adapt.ts';
+import { forgetPings, pingOf } from './clock.ts';
 import { type DryRun, dryRun } from './dry-run.ts';
 import type { Durable, Effect, Reading, ReadPurpose, Write } from './effects.ts';
 import type { Frame } from './frames.ts';
-import { askForGrants, canRaise, forgetAsked, onGranted, onSoftExpire, unbind, warnOfCeilings } from './grants.ts';
-import { goOn, handOver, onDrained, onHandoverRequest, onReleased, onResigned } from './handover.ts';
-import { restoreDeleted, sortOutDeleted } from './held.ts';
+import { askForGrants, canRaise, forgetAsked, onSoftExpire, unbind, warnOfCeilings } from './grants.ts';
+import { goOn, handOver, onDrained, onReleased, onResigned } from './handover.ts';
+import { sortOutDeleted } from './held.ts';
 import { policyKey } from './install.ts';
-import { applyCounters, installing, onAccount, onCollision, reconcile } from './mirror.ts';
+import { applyCounters, onCollision, reconcile } from './mirror.ts';
+import { abandonHandover, demote, dismiss, promote, resync, switchover } from './operator.ts';
 import type { Peer } from './peer.ts';
+
+import { onPeerFrame } from './peer-frames.ts';
 import { noteMove } from './quiet.ts';
-import { claim, onHello, stepDown } from './reign.ts';
+import { claim, onHello } from './reign.ts';
 import { type Aevents, saKey, type Thresholds } from './sa.ts';
+
 import { type ReplicaSettings, State } from './state.ts';
 import { onReadCounters, sweep } from './sweep.ts';
-import { becomeActive, beginTakeover, noTakeover, onOpened, onTermStored, open } from './takeover.ts';
-import { notePong, onProven } from './told.ts';
+import { becomeActive, onOpened, onTermStored, open } from './takeover.ts';
+import { notePong } from './told.ts';
 import { shutUnfinished } from './unfinished.ts';
-import { onOverlapRead, onUsed, onUsedRead } from './used.ts';
-import { askForVotes, countVotes, onMissedGrants, onVoted, onVoteRequest, onVoteStored, onWithdrawn } from './votes.ts';
+import { onOverlapRead, onUsedRead } from './used.ts';
+import { askForVotes, countVotes, onVoteStored, onWithdrawn } from './votes.ts';
+import { onWritten } from './written.ts';
 
 /** Numbers of `grants` frames in a life of the daemon: those of a later one are higher. */
 const LIFE = 2 ** 32;
-
-const EEXIST = 17;
-const ESRCH = 3;
-const ENOENT = 2;
 
 /**
  * The replica of one node: SAs, policies and counters, role and term, and what to do about everything that happens. No I/O and no
  * clock: inputs are methods, `nowMs` is any clock that only goes forward, and what is to be done is collected by `take`.
  *
  * The parts: `account.ts` is the active's side, `mirror.ts` the standby's; `takeover.ts` and `handover.ts` are the two halves of a
- * change of roles; `reign.ts` settles who may be active.
+ * change of roles; `reign.ts` settles who may be active, `votes.ts` who may become it; `operator.ts` is what people want, `peer-frames.ts` what
+ * other nodes say.
  */
 export class Replica {
   /** To look at. Whoever changes it from outside changes what the node believes. */
@@ -218,7 +218,7 @@ export class Replica {
     const record = s.sas.byHandle(handle);
     // While SAs are being opened nothing may park them again.
     if (s.role === 'standby' && record !== undefined && s.phase !== 'takingOver') onCollision(s, record, sa);
-    else if (s.role === 'active' && sa !== undefined && !isOutdated(s, sa)) putSa(s, sa, nowMs);
+    else if (s.role === 'active' && sa !== undefined && !isOutdated(s, sa)) putSa(s, sa, nowMs, true);
     s.readDone();
   }
 
@@ -232,33 +232,7 @@ export class Replica {
   }
 
   onWritten(writes: readonly Write[], results: readonly Result[]): void {
-    const s = this.state;
-    writes.forEach(({ request, purpose: { op, handle } }, i) => {
-      const error = results[i]?.error;
-      const record = s.sas.byHandle(handle);
-      if (error === undefined) {
-        if (record && op === 'install') record.installed = true;
-        if (record && op === 'adapt') onAdapted(record);
-      } else if (op === 'install' && error.errno === EEXIST && record) {
-        s.readSa(record.id, handle);
-      } else if (op === 'counters' && error.errno === ESRCH && s.role === 'standby') {
-        // One that this kernel does not take is tried again at the takeover.
-        if (!record?.installed) return;
-        record.installed = false;
-        if (s.settings.install === 'immediate') s.write(installing(s, record));
-      } else if (op === 'adapt' && record) {
-        record.tuning = 'theirs';
-      } else if (op === 'open') {
-        if (s.takeover) s.takeover.failed++;
-        if (record) record.installed = false;
-      } else if (
-        !((op === 'delete' || op === 'ceiling') && error.errno === ESRCH) &&
-        !(op === 'policyDelete' && error.errno === ENOENT)
-      ) {
-        s.counts.writesFailed++;
-        s.log('warn', `the kernel refused ${request.kind}: ${error.message}`, { op, spi: record?.id.spi });
-      }
-    });
+    onWritten(this.state, writes, results);
   }
 
   // --- the other nodes --------------------------------------------------------------------------------------------------
@@ -308,7 +282,7 @@ export class Replica {
     } else if (frame.type === 'bye') {
       s.log('warn', `${name} closed the link: ${frame.reason}`);
     } else {
-      this.#onPeerFrame(peer, frame, nowMs);
+      onPeerFrame(s, peer, frame, nowMs);
     }
   }
 
@@ -316,64 +290,6 @@ export class Replica {
     const peer = this.state.peers.get(name);
     if (peer === undefined) throw new Error(`no node ${name} in this cluster`);
     return peer;
-  }
-
-  #onPeerFrame(peer: Peer, frame: Frame, nowMs: number): void {
-    const s = this.state;
-    const isActive = s.role === 'active';
-    switch (frame.type) {
-      case 'ping':
-        onPingTimes(s, peer, frame, nowMs);
-        peer.pingedMs = nowMs;
-        if (isActive) s.emit({ type: 'pong', to: peer.name, timeMs: frame.timeMs });
-        break;
-      case 'proven':
-        if (isActive) onProven(peer.rounds, frame.timeMs);
-        break;
-      case 'resyncRequest':
-        // Not in a handover: its final counters go by the handles that the standby has.
-        if (isActive && s.phase === 'steady') streamSnapshot(s, peer);
-        break;
-      case 'granted':
-        if (isActive) onGranted(s, peer, frame.id);
-        break;
-      case 'resign':
-        if (isActive) unbind(s, peer);
-        break;
-      case 'used':
-        if (isActive) onUsed(s, peer, frame);
-        break;
-      case 'vote':
-        onVoteRequest(s, peer, frame);
-        break;
-      case 'voted':
-        onVoted(s, peer, frame);
-        break;
-      case 'withdrawn':
-        if (s.vote?.peer === peer) onWithdrawn(s, frame.newTerm);
-        break;
-      case 'handoverRequest':
-        onHandoverRequest(s, peer);
-        break;
-      case 'handoverOffer':
-        // One handover at a time: an answer of this one must not be taken for another's.
-        if (s.phase === 'awaitingHandover') break;
-        s.partner = peer;
-        s.offered = true;
-        this.promote(nowMs, { force: false });
-        break;
-      case 'handoverRefused':
-        if (peer === s.partner) this.abandonHandover(`${peer.name} refused: ${frame.reason}`);
-        break;
-      case 'handoverDone':
-        // Also if it is not waited for any more: nobody forwards now, and this node has the exact counters.
-        if (s.role === 'standby' && s.complete && (s.phase === 'awaitingHandover' || s.phase === 'steady'))
-          beginTakeover(s, 'switchover', nowMs);
-        break;
-      default:
-        if (s.role === 'standby' && peer === s.reigning) onAccount(s, peer, frame, nowMs);
-        else if (frame.type === 'grants') onMissedGrants(s, frame.entries);
-    }
   }
 
   /**
@@ -414,6 +330,7 @@ export class Replica {
   answerPing(name: string, timeMs: number, takes?: (peer: string) => boolean): void {
     const s = this.state;
     const peer = this.#peer(name);
+    s.unsure.clear();
     if (s.role !== 'active' || s.phase !== 'steady' || s.resyncsPending > 0 || !peer.streaming) return;
     if (s.effects.some(({ type }) => type === 'readThresholds')) {
       // Somebody has set thresholds, and what the kernel holds back by them is not known yet: after that.
@@ -448,35 +365,36 @@ export class Replica {
    * Makes this node active: planned if the active is there, a takeover if not. `force` takes over from an active that is there; `restore`
    * brings back what the active has deleted all at once.
    */
-  promote(nowMs: number, { force, restore = false }: { readonly force: boolean; readonly restore?: boolean }): void {
-    const s = this.state;
-    const course = courseOf(s, force);
-    const goesOn = course.kind === 'takeover' || course.kind === 'switchover';
-    if (restore && goesOn) restoreDeleted(s);
-    if (course.kind === 'refused') s.refuse(course.reason);
-    else if (course.kind === 'none') s.emit({ type: 'promoted', report: noTakeover(s) });
-    else if (course.kind === 'takeover') beginTakeover(s, 'takeover', nowMs, force);
-    else if (s.reigning) {
-      s.phase = 'awaitingHandover';
-      s.partner = s.reigning;
-      s.send(s.reigning, { type: 'handoverRequest' });
-    }
+  promote(nowMs: number, how: { readonly force: boolean; readonly restore?: boolean }): void {
+    promote(this.state, nowMs, how);
   }
 
   /** A planned switchover or nothing: the active hands over, whichever of the two nodes is told. Never a takeover. */
   switchover(nowMs: number, to?: string): void {
-    const s = this.state;
-    const course = courseOf(s, false);
-    if (course.kind === 'takeover' || (course.kind === 'refused' && course.code === 'minority'))
-      s.refuse(
-        s.present.length === 0
-          ? 'the other node is not connected, and a switchover needs both; if it is dead or fenced: xfrmsync promote'
-          : `${s.present.map(({ name }) => name).join(', ')}: a standby too, nobody can hand over: xfrmsync promote takes over`,
-      );
-    else if (course.kind === 'none') this.demote({ force: false }, to);
-    else if (to !== undefined && to !== s.settings.node)
-      s.refuse(`this node can only ask for itself; ask the active to hand over to ${to}`);
-    else this.promote(nowMs, { force: false });
+    switchover(this.state, nowMs, to);
+  }
+
+  /**
+   * Gives up being active: a standby takes over in a planned switchover, `to` or the first one that has everything. Without a standby only
+   * with `force`.
+   */
+  demote(how: { readonly force: boolean }, to?: string): void {
+    demote(this.state, how, to);
+  }
+
+  /** Standbys that are not connected are gone for good: nobody waits for them. Whoever says so answers for it. */
+  dismiss(): void {
+    dismiss(this.state);
+  }
+
+  /** Reads the kernel anew (active), or asks the active for a whole account (standby). */
+  resync(): void {
+    resync(this.state);
+  }
+
+  /** What was asked of the other node will not come. */
+  abandonHandover(reason: string): void {
+    abandonHandover(this.state, reason);
   }
 
   /** What `promote` would do now, with the kernel as `reading` has it. */
@@ -484,77 +402,11 @@ export class Replica {
     return dryRun(this.state, reading, nowMs, force);
   }
 
-  /**
-   * Gives up being active: a standby takes over in a planned switchover, `to` or the first one that has everything. Without a standby only
-   * with `force`.
-   */
-  demote({ force }: { readonly force: boolean }, to?: string): void {
-    const s = this.state;
-    const standbys = s.standbys.filter(({ name }) => to === undefined || name === to);
-    const successor = standbys.find(({ rounds }) => rounds.provenMs !== undefined) ?? standbys[0];
-    if (s.role !== 'active') s.refuse('this node is not active');
-    else if (s.phase !== 'steady') s.refuse(`this node is busy (${s.phase}); try again in a moment`);
-    else if (successor !== undefined) {
-      s.demoteAsked = true;
-      s.partner = successor;
-      s.send(successor, { type: 'handoverOffer' });
-    } else if (to !== undefined) {
-      s.refuse(`no standby ${to} is connected: see xfrmsync status`);
-    } else if (force) {
-      s.demoteAsked = true;
-      stepDown(s, 'by the operator, without a standby', s.term);
-    } else {
-      s.refuse('no standby is connected, nobody would forward; use --force to stop forwarding all the same');
-    }
-  }
-
-  /** Standbys that are not connected are gone for good: nobody waits for them. Whoever says so answers for it. */
-  dismiss(): void {
-    const s = this.state;
-    const away = [...s.peers.values()].filter(({ hello }) => hello === undefined);
-    if (s.role !== 'active') s.refuse('this node is not active: there is no standby of it to dismiss');
-    else if (away.length === 0)
-      s.refuse(
-        `${s.present.map(({ name }) => name).join(', ')}: connected; stop a daemon there, which resigns by that`,
-      );
-    else {
-      for (const peer of away) {
-        if (peer.bound) s.log('warn', `${peer.name} was dismissed: this node does not wait for it any more`);
-        unbind(s, peer);
-      }
-      s.emit({ type: 'dismissed' });
-    }
-  }
-
   /** This daemon ends. A standby that says so is not waited for; an active leaves thresholds as it found them. */
   resign(): void {
     const s = this.state;
     if (s.role === 'standby' && s.phase === 'steady') s.send(s.present, { type: 'resign' });
     if (s.role === 'active') restoreThresholds(s);
-  }
-
-  /** Reads the kernel anew (active), or asks the active for a whole account (standby). */
-  resync(): void {
-    const s = this.state;
-    s.counts.resyncs++;
-    if (s.role === 'active') s.read('resync');
-    else if (s.reigning) s.send(s.reigning, { type: 'resyncRequest' });
-  }
-
-  /** What was asked of the other node will not come. */
-  abandonHandover(reason: string): void {
-    const s = this.state;
-    if (s.phase === 'handingOver') {
-      // It goes on from the next step: only then the exact numbers are known.
-      s.abandoned ??= reason;
-      return;
-    }
-    if (s.phase === 'awaitingHandover') {
-      s.phase = 'steady';
-      if (!s.offered && s.partner) s.send(s.partner, { type: 'handoverRefused', reason });
-    } else if (!s.demoteAsked) return;
-    s.demoteAsked = false;
-    s.refuse(`no handover: ${reason}`);
   }
 
   // --- how effects ended ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 import { type Sa, saIdOf } from '../client/index.ts';
 import { streamSnapshot } from './account.ts';
-import { nextTerm, provenAt } from './course.ts';
+import { knowsGrants, nextTerm, provenAt } from './course.ts';
 import type { Reading, TakeoverReport, Write } from './effects.ts';
 import { newHeld } from './held.ts';
 import { deleteSa, newSa, putPolicy, sameSa, setCounters } from './install.ts';
@@ -24,7 +24,7 @@ export function beginTakeover(s: State, kind: Takeover['kind'], nowMs: number, f
     startedMs: nowMs,
     unseenMs,
     provenMs,
-    complete: s.complete,
+    complete: knowsGrants(s, force),
     term,
     votes: undefined,
     positions: new Map(),
@@ -154,6 +154,7 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
   s.dirty = [];
   s.takeover = undefined;
   s.used = undefined;
+  s.leftOpen.clear();
   s.held = newHeld();
   s.account = undefined;
   s.vote = undefined;

@@ -31,6 +31,7 @@ export function shutUnfinished(s: State, reading: Reading, nowMs: number): void 
       ...newRecordState(),
     };
     s.sas.add(record);
+    s.leftOpen.add(record);
     // What cannot be kept from sending is put in anew by the promotion.
     if (!record.installed) writes.push(write('delete', record.handle, deleteSa(record)));
     else writes.push(write('counters', record.handle, setNumbers(record, shut(record))));

@@ -377,7 +377,8 @@ export class Checks {
         // What was to be written before that is written first.
         if (key !== undefined && this.#of(key).deleted)
           this.#whenIdle(gateway, () => {
-            this.#of(key).deadOn.add(gateway);
+            // Another one may have brought it back meanwhile.
+            if (this.#of(key).deleted) this.#of(key).deadOn.add(gateway);
           });
         break;
       }

@@ -71,11 +71,23 @@ export class Operator {
       for (const other of this.#world.gateways)
         if (other !== gateway && (isAlone || other.reigns))
           this.#silence(other, isAlone ? daemon.state.term : Number.POSITIVE_INFINITY);
+      if (force && this.#world.plan.nodes > 2) this.#silenceAll(gateway);
       this.#lift(gateway);
     }
     this.#world.story(gateway, `promote${force ? ' --force' : ''}`);
     if (force && !daemon.state.complete) this.#world.checks.onForced();
     daemon.promote(force);
+  }
+
+  /** Nodes that do not hear of a reign by force, as a link may be down without anybody knowing, would begin another one among themselves. */
+  #silenceAll(gateway: Gateway): void {
+    for (const other of this.#world.gateways) {
+      if (other === gateway || !other.on) continue;
+      if (this.#world.plan.fencing) {
+        this.#world.story(other, 'is switched off, as it might not hear of the new reign');
+        this.#world.crash(other, OFF_MS);
+      } else this.#world.checks.onForced();
+    }
   }
 
   /** It has an account, and somebody else has reigned since. */

@@ -5,6 +5,7 @@ import { EmulatedKernel } from 'xfrmsync/emulated';
 import { emulatedMachine } from './emulated-machine.ts';
 import { flush, openPair } from './machine.ts';
 import { packetChecks } from './packet-checks.ts';
+import { pfkeyChecks } from './pfkey-checks.ts';
 import { requestChecks } from './request-checks.ts';
 
 describe('the client on the emulated kernel', async () => {
@@ -19,7 +20,7 @@ describe('the client on the emulated kernel', async () => {
   });
 
   test.each(Object.entries(requestChecks))('%s', async (_, check) => void (await check(machine.kernel('a'), a)));
-  test.each(Object.entries(packetChecks))('%s', async (_, check) => void (await check(pair)));
+  test.each(Object.entries({ ...packetChecks, ...pfkeyChecks }))('%s', async (_, check) => void (await check(pair)));
 
   test('only here, as it takes no process: without CAP_NET_ADMIN every request is answered EPERM', async () => {
     const kernel = new EmulatedKernel();

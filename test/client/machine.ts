@@ -71,6 +71,16 @@ export async function agree({ machine, ...clients }: Pair, side: Side): Promise<
   return ours.length;
 }
 
+/** What is promised, if it comes in the machine's own time. */
+export async function inTime<T>(machine: Machine, promised: Promise<T>): Promise<T> {
+  const result = promised.then((value) => ({ value }));
+  for (let tick = 0; tick < WAIT_TICKS; tick++) {
+    const got = await Promise.race([result, machine.tick()]);
+    if (got !== undefined) return got.value;
+  }
+  throw new Error(`nothing came within ${WAIT_TICKS * TICK_MS} ms`);
+}
+
 /** Events of one side, waited for on the machine's own time. */
 export class Listener {
   readonly #machine: Machine;

@@ -1,6 +1,6 @@
 /** The PF_KEY client against a kernel that has AF_KEY, with the netlink client and the machine's witness as the other sides. */
 import { ok, rejects, deepStrictEqual as same } from 'node:assert';
-import { openPfkeyEvents, PfkeyClient, type PfkeySaId } from 'xfrmsync';
+import { type KernelEvent, openPfkeyEvents, PfkeyClient, type PfkeySaId } from 'xfrmsync';
 import {
   type AnyPfkeyMessage,
   AuthAlg,
@@ -16,7 +16,7 @@ import {
 } from 'xfrmsync/pfkey';
 import { PolicyDir } from 'xfrmsync/xfrm';
 import { address, ESP, INET, noLimits, policyBody, saBody, selector } from './bodies.ts';
-import { ADDRESSES, type Pair } from './machine.ts';
+import { ADDRESSES, inTime, type Pair } from './machine.ts';
 
 const [A, A6] = ADDRESSES.a;
 const [B, B6] = ADDRESSES.b;
@@ -64,12 +64,30 @@ function netlinkSa(spi: number, [saddr, daddr] = [A, B] as readonly string[]) {
   };
 }
 
-async function nextOf(events: AsyncIterator<unknown>, kind: AnyPfkeyMessage['kind']): Promise<AnyPfkeyMessage> {
+/** A template of netlink: a tunnel over IPv6, with any algorithm. */
+const tmpl = {
+  id: { daddr: address(B6), spi: 0, proto: ESP },
+  family: 10,
+  saddr: address(A6),
+  reqid: 7,
+  mode: 1,
+  share: 0,
+  optional: 0,
+  aalgos: 0xffffffff,
+  ealgos: 0xffffffff,
+  calgos: 0xffffffff,
+};
+
+type Events = AsyncIterator<KernelEvent<AnyPfkeyMessage>>;
+
+/** The next message of this kind, others are passed over; each of them comes back as the same bytes. */
+async function nextOf({ machine }: Pair, events: Events, kind: AnyPfkeyMessage['kind']): Promise<AnyPfkeyMessage> {
   for (;;) {
-    const { value, done } = (await events.next()) as IteratorResult<{ type: string; message: AnyPfkeyMessage }>;
-    ok(!done);
-    same(value.type, 'message');
-    if (value.message.kind === kind) return value.message;
+    const { value, done } = await inTime(machine, events.next());
+    ok(!done && value.type === 'message');
+    const { message, bytes } = value;
+    same(Buffer.from(encodePfkey(message)).toString('hex'), Buffer.from(bytes).toString('hex'));
+    if (message.kind === kind) return message;
   }
 }
 
@@ -135,17 +153,18 @@ export const pfkeyChecks: Readonly<Record<string, (pair: Pair) => Promise<object
     return { auth: auth.length, encrypt: encrypt.length };
   },
 
-  'PF_KEY: changes by netlink and expiries are heard': async ({ machine, a }) => {
+  'PF_KEY: changes by netlink and expiries are heard': async (pair) => {
+    const { machine, a } = pair;
     await using stream = await openPfkeyEvents(machine.kernel('a'), { register: [SaType.ESP] });
     const events = stream[Symbol.asyncIterator]();
     const wanted = netlinkSa(0x300);
     await a.addSa(wanted);
-    same((await nextOf(events, 'ADD')).extensions.sa?.spi, 0x300);
+    same((await nextOf(pair, events, 'ADD')).extensions.sa?.spi, 0x300);
     await a.request({ kind: 'EXPIRE', body: { state: wanted.body, hard: 0 }, attributes: {} });
-    const { extensions } = await nextOf(events, 'EXPIRE');
+    const { extensions } = await nextOf(pair, events, 'EXPIRE');
     same([extensions.sa?.spi, extensions.lifetimeSoft?.allocations, extensions.lifetimeHard], [0x300, 10, undefined]);
     await a.flushSas();
-    await nextOf(events, 'FLUSH');
+    await nextOf(pair, events, 'FLUSH');
     return undefined;
   },
 
@@ -168,18 +187,6 @@ export const pfkeyChecks: Readonly<Record<string, (pair: Pair) => Promise<object
   'PF_KEY: policies are dumped with their requests': async ({ machine, a }) => {
     await using client = await PfkeyClient.open(machine.kernel('a'));
     same(await client.dumpPolicies(), []);
-    const tmpl = {
-      id: { daddr: address(B6), spi: 0, proto: ESP },
-      family: 10,
-      saddr: address(A6),
-      reqid: 7,
-      mode: 1,
-      share: 0,
-      optional: 0,
-      aalgos: 0xffffffff,
-      ealgos: 0xffffffff,
-      calgos: 0xffffffff,
-    };
     for (const dir of [PolicyDir.IN, PolicyDir.OUT, PolicyDir.FWD]) {
       await a.addPolicy({
         body: policyBody(selector('10.1.0.0/16', '10.2.0.0/16'), dir),
@@ -200,6 +207,72 @@ export const pfkeyChecks: Readonly<Record<string, (pair: Pair) => Promise<object
       same([extensions.addressSrc?.prefixlen, extensions.addressDst?.prefixlen], [16, 16]);
     }
     return undefined;
+  },
+
+  'PF_KEY: policies, encapsulation, ACQUIRE and the rest are heard, and each comes back as the same bytes': async (
+    pair,
+  ) => {
+    const { machine, a } = pair;
+    await using stream = await openPfkeyEvents(machine.kernel('a'), { register: [SaType.ESP] });
+    const events = stream[Symbol.asyncIterator]();
+    const heard = new Map<string, AnyPfkeyMessage>();
+    async function until(kind: AnyPfkeyMessage['kind']): Promise<PfkeyExtensions> {
+      const message = await nextOf(pair, events, kind);
+      heard.set(kind, message);
+      return message.extensions;
+    }
+    await using client = await PfkeyClient.open(machine.kernel('a'));
+    const encapsulated = netlinkSa(0x500);
+    const encap = { type: 2, sport: 4500, dport: 4501, oa: address('0.0.0.0') };
+    await a.addSa({ ...encapsulated, attributes: { ...encapsulated.attributes, encap } });
+    const { natTType, natTSport, natTDport } = await until('ADD');
+    same([natTType?.type, natTSport?.port, natTDport?.port], [2, 4500, 4501]);
+
+    const request = { proto: ESP, mode: 2, level: 3, reqid: 0x77, addresses: { src: sockaddr(A), dst: sockaddr(B) } };
+    const ends = { addressSrc: prefixed(A), addressDst: prefixed(B) };
+    const any = { proto: 255 };
+    const policy = { type: 2, dir: IpsecDir.OUTBOUND, id: 0, priority: 7, requests: [request] };
+    const extensions = {
+      policy,
+      addressSrc: { ...ends.addressSrc, ...any },
+      addressDst: { ...ends.addressDst, ...any },
+    };
+    await client.request({ kind: 'X_SPDADD', extensions });
+    const added = await until('X_SPDADD');
+    same(added.policy?.requests, [request]);
+    same((await client.dumpPolicies())[0]?.extensions.policy?.id, added.policy?.id);
+
+    const spirange = { min: 0x4444, max: 0x4444 };
+    const larval = await client.request({ kind: 'GETSPI', satype: SaType.ESP, extensions: { ...ends, spirange } });
+    same(larval.extensions.sa?.spi, 0x4444);
+    const { addressSrc, addressDst } = extensions;
+    await client.request({ kind: 'X_SPDDELETE', extensions: { policy, addressSrc, addressDst } });
+    await until('X_SPDDELETE');
+
+    // A policy of PF_KEY names no algorithms, and the kernel then proposes none.
+    const template = {
+      ...tmpl,
+      reqid: 0x77,
+      id: { daddr: address(B), spi: 0, proto: ESP },
+      family: INET,
+      saddr: address(A),
+    };
+    await a.addPolicy({ body: policyBody(selector(A, B), PolicyDir.OUT), attributes: { tmpl: [template] } });
+    machine.send(1);
+    const acquired = await until('ACQUIRE');
+    const combs = acquired.proposal?.combs ?? [];
+    ok(combs.some(({ auth, encrypt }) => auth === AuthAlg.SHA1HMAC && encrypt === EncryptAlg.AESCBC));
+    same(acquired.policy?.dir, IpsecDir.OUTBOUND);
+    same(acquired.addressDst && formatSockaddr(acquired.addressDst.sockaddr), B);
+    await client.request({ kind: 'X_SPDFLUSH' });
+    await client.request({ kind: 'FLUSH' });
+    await until('FLUSH');
+    const odd = [...heard.values()].filter(({ rest }) => rest !== undefined);
+    return {
+      heard: [...heard.keys()],
+      combs: combs.length,
+      withPadding: odd.map(({ kind, rest }) => ({ kind, ...rest })),
+    };
   },
 
   'PF_KEY: an unknown extension is passed over, an unknown message is not taken': async ({ machine }) => {

@@ -288,6 +288,24 @@ describe('numbers of 64 bits', () => {
   });
 });
 
+it('events of an SA whose SPI was given out anew, all that lost, do not count for the new one (S7)', () => {
+  const world = pair();
+  const { a, b } = world;
+  for (let n = 1n; n <= 40n; n++) a.kernel.accept(id(IN), n);
+  // What the kernel has said of the old one waits in the socket; that it went is lost.
+  a.kernel.overrun();
+  a.kernel.delete(id(IN));
+  a.kernel.add(sa(IN, { key: 2 }));
+  a.replica.resync();
+  while (a.step()) {}
+  world.settle();
+  world.pass(TIMER_MS);
+  expect([a, b].map((node) => recordOf(node, id(IN))?.counters.seq)).toEqual([0, 0]);
+  a.kernel.accept(id(IN), 1n);
+  world.pass(TIMER_MS);
+  expect([a, b].map((node) => recordOf(node, id(IN))?.counters.seq)).toEqual([1, 1]);
+});
+
 describe('an account of an earlier reign', () => {
   it('is not a whole one: whoever has begun the newer term may have sent above it (S1, S5)', () => {
     const world = pair([sa(OUT)], { mode: 'safe', numbersMin: 16 });
@@ -399,13 +417,14 @@ describe('terms', () => {
     expect(world.actives).toEqual([a]);
   });
 
-  it('one that is being stored is not taken back by one that is heard of meanwhile (S4)', () => {
+  it('one that is heard of while another one is being stored: that takeover is of an earlier reign (S1)', () => {
     const world = pair();
     const { b } = world;
     world.cut();
     b.crash();
     b.disk = { term: 2, role: 'standby' };
     b.start();
+    b.answers = [];
     b.replica.promote(world.nowMs, { force: true }); // into term 4
     b.replica.onConnected('a');
     const hello = {
@@ -418,10 +437,11 @@ describe('terms', () => {
     } as const;
     b.replica.onFrame('a', { ...hello, term: 3 }, world.nowMs);
     while (b.step()) {}
-    expect(b.disk).toEqual({ term: 4, role: 'active' });
-    expect(b.state.term).toBe(4);
-    const stored = b.said.filter((line) => line.includes('active in term'));
-    expect(stored).toHaveLength(1);
+    expect(b.answers).toMatchObject([{ refused: expect.stringContaining('a is standby in term 3') }]);
+    expect(b.disk).toMatchObject({ term: 3, role: 'standby' });
+    expect(b.disk.opening).toBeUndefined();
+    expect(b.state).toMatchObject({ role: 'standby', term: 3, phase: 'steady' });
+    expect(b.said.filter((line) => line.includes('active in term'))).toEqual([]);
   });
 });
 

@@ -261,6 +261,25 @@ describe('SAs that a takeover has left open (0015)', () => {
     expect(a.kernel.transmit(id(OUT))).toBeGreaterThan(sent);
   });
 
+  it('are in step with the next active, whose numbers may be lower', () => {
+    const { world } = leftOpen();
+    const { a, b } = world;
+    b.start();
+    a.boot();
+    for (const spi of [OUT, IN]) a.kernel.add(sa(spi));
+    a.kernel.accept(id(IN), 1n);
+    world.promote(a, true);
+    world.connect();
+    world.settle();
+    world.pass(TIMER_MS);
+    const numbers = (node: TestNode) => {
+      const { oseq, seq } = recordOf(node, id(IN))?.counters ?? {};
+      return { oseq, seq };
+    };
+    expect(numbers(a)).toEqual({ oseq: 0, seq: 1 });
+    expect(numbers(b)).toEqual(numbers(a));
+  });
+
   it('are no affair of a later life: what a key manager makes on a standby is left alone', () => {
     const { world } = leftOpen();
     const { b } = world;

@@ -131,6 +131,21 @@ describe('three nodes', () => {
     expect(b.kernel.transmit(id)).toBeGreaterThan(BigInt(used));
   });
 
+  it('by force, without the word of a majority: not at the grants that it knows, which others may have raised (S1)', () => {
+    const world = three({ plan: { rateMaxPps: 2_000 } });
+    const { a, b, c } = world;
+    world.cut('a', 'b');
+    const before = granted(b);
+    let used = 0;
+    while (used <= before) used += sendAll(world, a, 8);
+    expect(granted(c)).toBeGreaterThan(before);
+    world.nowMs += 100;
+    a.powerOff();
+    c.powerOff();
+    expect(report(world.promote(b, true))).toMatchObject({ kind: 'takeover' });
+    expect(b.kernel.transmit(id)).toBeGreaterThan(BigInt(used));
+  });
+
   it('two candidates at once: at most one begins its term, and nobody is stuck', () => {
     const world = three();
     const { a, b, c } = world;

@@ -93,8 +93,8 @@ export class EmulatedNamespace implements Kernel {
   /**
    * The whole machine is out of memory. What allocates is refused as Linux does: NEWSA, UPDSA, NEWPOLICY, UPDPOLICY, ACQUIRE and all that
    * asks for something with ENOMEM, ALLOCSPI of a new SA with ENOENT, dumps with ENOBUFS. What takes no memory is carried out (DELSA, NEWAE,
-   * flushes); all events are lost, and their listeners told of an overrun. Acknowledgements, packets and MIGRATE are
-   * spared.
+   * flushes); all events are lost, and their listeners told of an overrun. PF_KEY takes no message at all (ENOBUFS). Acknowledgements,
+   * packets and MIGRATE are spared.
    */
   get memoryPressure(): boolean {
     return this.engine.host.memoryPressure;
@@ -108,10 +108,10 @@ export class EmulatedNamespace implements Kernel {
   clearFaults(): void {
     this.memoryPressure = false;
     this.engine.refusals = undefined;
-    for (const socket of this.sockets()) socket.clearFaults();
+    for (const socket of [...this.sockets(), ...this.engine.pfkey.all]) socket.clearFaults();
   }
 
-  /** Writes a sysctl by its dotted name; 0 or the errno. */
+  /** Writes a sysctl, named with dots or as its file below /proc/sys; 0 or the errno. */
   setSysctl(name: string, value: string): number {
     return writeSysctl(this.engine.sysctls, name, value);
   }

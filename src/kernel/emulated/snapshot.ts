@@ -1,6 +1,7 @@
 import { decodeMessage, formatAddress, formatSpi, type JsonObject, messageToJson, XfrmMsg } from '../../xfrm/index.ts';
 import { toRowWord } from './input.ts';
 import type { Namespace } from './namespace.ts';
+import type { PfkeySocketSnapshot } from './pfkey/sockets.ts';
 import { Esn, Legacy, Sent } from './replay.ts';
 import { number64, Row, RowBit, SaState } from './row.ts';
 import type { EmulatedSocket, SocketSnapshot } from './socket.ts';
@@ -63,6 +64,8 @@ export interface NamespaceSnapshot {
   readonly policies: readonly PolicySnapshot[];
   /** Oldest first. */
   readonly sockets: readonly SocketSnapshot[];
+  /** Newest first. */
+  readonly pfkeySockets: readonly PfkeySocketSnapshot[];
   /** Counters of /proc/net/xfrm_stat that are not 0. */
   readonly stats: Readonly<Record<string, number>>;
 }
@@ -79,6 +82,7 @@ export function takeSnapshotOf(ns: Namespace, options: SnapshotOptions): Namespa
     sas,
     policies,
     sockets: [...ns.sockets.values()].map((socket: EmulatedSocket) => socket.snapshot()),
+    pfkeySockets: ns.pfkey.all.map((socket) => socket.snapshot()),
     stats: Object.fromEntries(ns.stats),
   };
 }

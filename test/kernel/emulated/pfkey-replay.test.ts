@@ -7,6 +7,7 @@ import {
   PfkeyReplayMode,
   ReplayReason,
 } from '../../../src/pfkey/index.ts';
+import { hostLittleEndian } from '../../../src/wire/index.ts';
 import { AeFlag, XfrmGroup, type XfrmMessage } from '../../../src/xfrm/index.ts';
 import { pfkeyMessage, pfkeyReceived, saId, saKeys, tell } from './pfkey-world.ts';
 import { aevent, ask, kinds, newSa, packetIn, packetOut, received, type World, world } from './world.ts';
@@ -403,7 +404,7 @@ describe('X_REPLAY_SET', () => {
     add(w);
     const bytes = encodePfkey(pfkeyMessage('X_REPLAY_SET', { ...saId(), ...legacy(1n, 1n, 1) }));
     // bmpLen, 20 bytes before the end: packetsHigh, the bitmap's word and padding follow.
-    new DataView(bytes.buffer, bytes.byteOffset).setUint32(bytes.length - 20, 3, true);
+    new DataView(bytes.buffer, bytes.byteOffset).setUint32(bytes.length - 20, 3, hostLittleEndian);
     w.pfkey.send(bytes);
     expect(pfkeyReceived(w.pfkey).map(({ errno }) => errno)).toEqual([22]);
   });

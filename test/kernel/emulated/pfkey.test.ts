@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { KernelError } from '../../../src/kernel/index.ts';
 import { encodePfkey, type PfkeyMessage, SaType } from '../../../src/pfkey/index.ts';
+import { hostLittleEndian } from '../../../src/wire/index.ts';
 import { encodeMessage, XfrmGroup } from '../../../src/xfrm/index.ts';
-import { pfkeyMessage, pfkeyReceived, saId, saKeys, tell } from './pfkey-world.ts';
+import { pfkeyBytes, pfkeyMessage, pfkeyReceived, saId, saKeys, tell } from './pfkey-world.ts';
 import { ask, newPolicy, newSa, received, type World, world } from './world.ts';
 
 const errors = (run: () => void): unknown[] => {
@@ -50,13 +51,46 @@ describe('PF_KEY sockets', () => {
     expect(pfkeyReceived(pfkey)).toEqual([]);
   });
 
+  it('take a last word that is cut off for an extension, as Linux does', () => {
+    const { pfkey } = both();
+    const errnos = [1, 3, 4, 7].map((more) => {
+      const bytes = new Uint8Array(16 + more);
+      bytes.set(encodePfkey(pfkeyMessage('GET')));
+      bytes.fill(1, 16);
+      pfkey.send(bytes);
+      return pfkeyReceived(pfkey).map(({ errno }) => errno);
+    });
+    expect(errnos).toEqual([[22], [22], [22], [22]]);
+  });
+
+  it('announce a policy with templates of two families as longer than it is, as Linux does', () => {
+    const { pfkey } = both();
+    const net = (w0: number) => ({
+      proto: 255,
+      prefixlen: 64,
+      sockaddr: { family: 10, port: 0, address: { w0, w1: 0, w2: 0, w3: 0 } },
+    });
+    const end = (w0: number) => ({ family: 2, port: 0, address: { w0, w1: 0, w2: 0, w3: 0 } });
+    const addresses = { src: end(0x0a09_0001), dst: end(0x0a09_0002) };
+    const requests = [
+      { proto: 50, mode: 2, level: 2, reqid: 0, addresses },
+      { proto: 50, mode: 1, level: 2, reqid: 0 },
+    ];
+    const policy = { type: 2, dir: 2, id: 0, priority: 0, requests };
+    const extensions = { addressSrc: net(0xfd08_0000), addressDst: net(0xfd05_0000), policy };
+    pfkey.send(encodePfkey(pfkeyMessage('X_SPDADD', extensions)));
+    const [told] = pfkeyBytes(pfkey);
+    const view = new DataView(told?.buffer ?? new ArrayBuffer(16));
+    expect([told?.length, 8 * view.getUint16(4, hostLittleEndian)]).toEqual([272, 296]);
+  });
+
   it('lose what does not fit without a word: no overrun', () => {
     const here = both();
     here.pfkey.setReceiveBuffer(1);
     let overruns = 0;
     here.pfkey.onOverrun(() => overruns++);
     for (let spi = 1; spi <= 9; spi++) ask(here, newSa({}, spi));
-    const { waiting, drops } = here.pfkey.snapshot();
+    const [{ waiting, drops } = here.pfkey.snapshot()] = here.kernel.snapshot().pfkeySockets;
     expect(waiting).toBeGreaterThan(0);
     expect(waiting + drops).toBe(9);
     expect(drops).toBeGreaterThan(0);

@@ -41,6 +41,14 @@ describe.each(profiles)('the emulated kernel answers as %s', (profile) => {
   });
 });
 
+describe('the project has recorded more of PF_KEY', () => {
+  it.each(profiles)('%s', async (profile) => {
+    const reports = await run(join(vectors, 'pfkey', `${profile}.jsonl.gz`));
+    expect(reports.filter(({ outcome }) => outcome !== 'passed')).toEqual([]);
+    expect(reports).toHaveLength(21);
+  });
+});
+
 describe('what the differential test has found is mended', () => {
   it.each(['6.1-uml', '6.12-amd64'])('%s', async (name) => {
     const reports = await run(join(vectors, 'own', `${name}.jsonl`));

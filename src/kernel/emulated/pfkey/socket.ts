@@ -8,25 +8,12 @@ import { type DatagramQueue, truesizeOf } from '../queue.ts';
 import { receivePfkey } from './dispatch.ts';
 import type { PfkeyDump } from './dump.ts';
 import { Msg } from './layout.ts';
-import type { PfkeyListener } from './sockets.ts';
+import type { PfkeyListener, PfkeySocketSnapshot } from './sockets.ts';
 
 /** What the kernel allocates beyond the length of a message. */
 const SPARE_BYTES = 16;
 
 const pfkeyType: TypeOf = (message) => message[Msg.TYPE] as number;
-
-/** A PF_KEY socket as it stands. */
-export interface PfkeySocketSnapshot {
-  /** Kinds of SAs (`SaType`) that it has registered for. */
-  readonly registered: readonly number[];
-  readonly promiscuous: boolean;
-  readonly receiveBufferBytes: number;
-  readonly waiting: number;
-  readonly chargedBytes: number;
-  readonly drops: number;
-  readonly dumping: boolean;
-  readonly held: boolean;
-}
 
 /**
  * One PF_KEY socket of the emulated kernel. As on Linux, messages that it has no room for are lost without a word, unless it was opened with

@@ -1,5 +1,22 @@
 /** The PF_KEY sockets of one namespace, and who of them gets a message. */
 
+/** A PF_KEY socket as it stands. */
+export interface PfkeySocketSnapshot {
+  /** Kinds of SAs (`SaType`) that it has registered for. */
+  readonly registered: readonly number[];
+  readonly promiscuous: boolean;
+  readonly receiveBufferBytes: number;
+  /** Messages that wait, and what the kernel charges them against the receive buffer. */
+  readonly waiting: number;
+  readonly chargedBytes: number;
+  /** Messages lost so far for want of room. */
+  readonly drops: number;
+  /** A dump is under way. */
+  readonly dumping: boolean;
+  /** By `hold`. */
+  readonly held: boolean;
+}
+
 /** A PF_KEY socket as its namespace sees it. */
 export interface PfkeyListener {
   /** Bit n: registered for SAs of kind n. */
@@ -8,6 +25,8 @@ export interface PfkeyListener {
   readonly promiscuous: boolean;
   /** False: there was no room for it. */
   deliver(bytes: Uint8Array, length: number): boolean;
+  snapshot(): PfkeySocketSnapshot;
+  clearFaults(): void;
 }
 
 /** Whom a message is for: a single socket, beside the promiscuous ones; or all, those that have registered, or none. */
@@ -31,6 +50,7 @@ export class PfkeySockets {
     return this.#sockets.some(({ registered }) => registered !== 0);
   }
 
+  /** The newest first. */
   get all(): readonly PfkeyListener[] {
     return this.#sockets;
   }
