@@ -24,12 +24,10 @@ import { policyKey } from './install.ts';
 import { applyCounters, onCollision, reconcile } from './mirror.ts';
 import { abandonHandover, demote, dismiss, promote, resync, switchover } from './operator.ts';
 import type { Peer } from './peer.ts';
-
 import { onPeerFrame } from './peer-frames.ts';
 import { noteMove } from './quiet.ts';
 import { claim, onHello } from './reign.ts';
-import { type Aevents, saKey, type Thresholds } from './sa.ts';
-
+import { type Aevents, countersOf, isParked, saKey, type Thresholds } from './sa.ts';
 import { type ReplicaSettings, State } from './state.ts';
 import { onReadCounters, sweep } from './sweep.ts';
 import { becomeActive, onOpened, onTermStored, open } from './takeover.ts';
@@ -100,7 +98,9 @@ export class Replica {
     switch (message.kind) {
       case 'NEWSA':
         s.noteEvent(saKey(saIdOf(message)), true);
-        if (active) putSa(s, message, nowMs);
+        // One that was put in parked, by this node before it was active, has moved since.
+        if (active && isParked(message, countersOf(message))) s.readSa(saIdOf(message), 0);
+        else if (active) putSa(s, message, nowMs);
         break;
       case 'UPDSA':
         // The event shows the request, not the SA (xfrm_user.c:xfrm_add_sa); ask for the SA.

@@ -309,6 +309,24 @@ it('events of an SA whose SPI was given out anew, all that lost, do not count fo
   expect([a, b].map((node) => recordOf(node, id(IN))?.counters.seq)).toEqual([6, 6]);
 });
 
+it('what its own kernel has said of SAs that it put in as a standby does not count once it is active (S7)', () => {
+  const world = pair([sa(OUT)]);
+  const { a, b } = world;
+  a.kernel.delete(id(OUT));
+  a.kernel.add(sa(OUT, { key: 2 }));
+  a.readEvents();
+  while (a.step()) {}
+  while (world.deliver(a)) {}
+  a.powerOff();
+  b.replica.promote(world.nowMs, { force: false });
+  // The events of its own deletion and installation wait in its socket until then.
+  while (b.step()) {}
+  expect(b.state.role).toBe('active');
+  world.settle();
+  expect(recordOf(b, id(OUT))?.counters.oseq).toBe(Number(b.kernel.get(id(OUT))?.oseq));
+  expect(b.kernel.transmit(id(OUT))).toBeDefined();
+});
+
 describe('an account of an earlier reign', () => {
   it('is not a whole one: whoever has begun the newer term may have sent above it (S1, S5)', () => {
     const world = pair([sa(OUT)], { mode: 'safe', numbersMin: 16 });
