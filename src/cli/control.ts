@@ -128,6 +128,7 @@ function statusText(status: Status): string {
     `${paint('strong', node)} of ${cluster}: ${paint('strong', role)}, term ${term}${phase === 'steady' ? '' : ` (${phase})`}`,
     `  complete  ${complete ? 'yes' : paint('alarm', 'no: a takeover would be partial')}`,
     ...peers.map((peer) => `  peer      ${peerText(peer)}`),
+    `  kernel    ${status.kernel}, over ${status.via === 'pfkey' ? 'PF_KEY' : 'netlink'}`,
     `  SAs       ${sas}, ${installed} in the kernel; ${policies} policies`,
     ...(status.held === 0
       ? []

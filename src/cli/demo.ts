@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { Interrupted, runDemo, SAS_MAX } from '../demo/index.ts';
 import { ExitCode } from './exit-codes.ts';
 import { usageError } from './failure.ts';
+import { type Via, viaOption } from './pfkey.ts';
 
 const SEED_END = 2 ** 32;
 const RATE_MAX = 10_000;
@@ -17,6 +18,7 @@ interface Options {
   readonly rate: string;
   readonly duration: string;
   readonly seed?: string;
+  readonly via: Via;
   readonly keep?: boolean;
   readonly json?: boolean;
 }
@@ -29,6 +31,7 @@ export function register(program: Command): void {
     .option('--rate <number>', 'packets a second, over all flows', '1000')
     .option('--duration <seconds>', 'about how long it takes; more SAs may need more', '36')
     .option('--seed <number>', 'decides all that is random but the keys; without it another one each time')
+    .addOption(viaOption("how the gateways' daemons reach their kernels"))
     .option('--keep', 'leave everything running afterwards, to look at it')
     .option('--json', 'the last line is the result as one JSON object')
     .addHelpText(
@@ -41,6 +44,7 @@ Examples:
   $ xfrmsync demo
   $ xfrmsync demo --sas 1000 --seed 7
   $ xfrmsync demo --json | tail -1
+  $ xfrmsync demo --via pfkey         # counters by the replay notifications of PF_KEY
   $ xfrmsync demo --keep`,
     )
     .action(async (options: Options) => {
@@ -53,6 +57,7 @@ Examples:
           ratePps: whole('--rate', options.rate, 10, RATE_MAX),
           durationS: whole('--duration', options.duration, DURATION.min, DURATION.max),
           seed: options.seed === undefined ? randomInt(SEED_END) : whole('--seed', options.seed, 0, SEED_END - 1),
+          via: options.via,
           live: process.stdout.isTTY === true && process.env.TERM !== 'dumb',
           keep: options.keep === true,
           json: options.json === true,

@@ -12,8 +12,8 @@ import type { Prefix } from './values.ts';
 
 export type Via = 'netlink' | 'pfkey';
 
-export const viaOption = (): Option =>
-  new Option('--via <protocol>', 'how to reach the kernel').choices(['netlink', 'pfkey']).default('netlink');
+export const viaOption = (what = 'how to reach the kernel'): Option =>
+  new Option('--via <protocol>', what).choices(['netlink', 'pfkey']).default('netlink');
 
 interface ListOptions extends KernelOptions {
   readonly proto?: number;

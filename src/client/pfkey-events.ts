@@ -29,7 +29,8 @@ export async function openPfkeyEvents(
   kernel: Kernel,
   options: PfkeyEventOptions = {},
 ): Promise<EventStream<AnyPfkeyMessage>> {
-  const socket = await openPfkeySocket(kernel, options.receiveBufferBytes);
+  const { receiveBufferBytes } = options;
+  const socket = await openPfkeySocket(kernel, receiveBufferBytes === undefined ? {} : { receiveBufferBytes });
   let refused = 0;
   const read = (
     buffer: Uint8Array,

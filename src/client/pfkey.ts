@@ -1,4 +1,4 @@
-import { type Batch, type Kernel, KernelError, type PfkeySocket } from '../kernel/index.ts';
+import { type Batch, type Kernel, KernelError, type PfkeyOpenOptions, type PfkeySocket } from '../kernel/index.ts';
 import {
   type AnyPfkeyMessage,
   DecodeError,
@@ -51,10 +51,10 @@ interface Pending {
 }
 
 /** @throws KernelError ERR_NO_PFKEY for a kernel that cannot be reached so, and what `openPfkey` throws */
-export async function openPfkeySocket(kernel: Kernel, receiveBufferBytes?: number): Promise<PfkeySocket> {
+export async function openPfkeySocket(kernel: Kernel, options: PfkeyOpenOptions = {}): Promise<PfkeySocket> {
   if (kernel.openPfkey === undefined)
     throw new KernelError('ERR_NO_PFKEY', `The kernel '${kernel.name}' has no PF_KEY sockets: use netlink`);
-  return kernel.openPfkey(receiveBufferBytes === undefined ? {} : { receiveBufferBytes });
+  return kernel.openPfkey(options);
 }
 
 /**
@@ -79,7 +79,8 @@ export class PfkeyClient implements AsyncDisposable {
   }
 
   static async open(kernel: Kernel, { timeoutMs, receiveBufferBytes }: PfkeyOptions = {}): Promise<PfkeyClient> {
-    return new PfkeyClient(await openPfkeySocket(kernel, receiveBufferBytes), timeoutMs ?? TIMEOUT_MS);
+    const options = receiveBufferBytes === undefined ? {} : { receiveBufferBytes };
+    return new PfkeyClient(await openPfkeySocket(kernel, options), timeoutMs ?? TIMEOUT_MS);
   }
 
   /** Carries out one request; its answer. Not for dumps. @throws ClientError, or EncodeError */

@@ -1,7 +1,7 @@
 /** The story of the demo: traffic, a crash, a takeover, an attack, a way back, a switchover, another attack; and what they prove. */
 import type { Status } from '../node/index.ts';
 import { nowMs } from './clock.ts';
-import { NODES, type NodeName } from './configs.ts';
+import { NODES, type NodeName, type Via } from './configs.ts';
 import { makeConnections } from './connections.ts';
 import { Expectations } from './expectations.ts';
 import type { Flow } from './flows.ts';
@@ -23,6 +23,7 @@ export interface DemoOptions {
   /** About how long it takes in all, in seconds. */
   readonly durationS: number;
   readonly seed: number;
+  readonly via: Via;
 }
 
 type NodeState = Status | 'down';
@@ -98,8 +99,9 @@ export class Demo {
   }
 
   async #build(): Promise<World> {
-    const { sas, seed } = this.#options;
-    this.#say(`seed ${seed}: starting two gateways, a peer, and the path between`);
+    const { sas, seed, via } = this.#options;
+    const how = via === 'pfkey' ? ', over PF_KEY,' : ',';
+    this.#say(`seed ${seed}: starting two gateways${how} a peer, and the path between`);
     const connections = makeConnections(sas / 2, this.#random);
     const world = await World.build({ ...this.#options, connections, stop: this.#stop });
     this.world = world;

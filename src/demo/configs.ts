@@ -6,6 +6,9 @@ import { OUTER } from './connections.ts';
 import { freeTcpPorts, freeUdpPorts, LOOPBACK } from './sockets.ts';
 import type { Gateway } from './switch.ts';
 
+/** How the gateways' daemons speak with their kernels. */
+export type Via = 'netlink' | 'pfkey';
+
 export type NodeName = 'a' | 'b';
 export const NODES: readonly NodeName[] = ['a', 'b'];
 export const gatewayOf = (node: NodeName): Gateway => (node === 'a' ? 'gwa' : 'gwb');
@@ -54,7 +57,7 @@ const LINK_TIMEOUT = { defaultMs: 2_000, perSaMs: 2, maxMs: 60_000 } as const;
 
 export async function writeConfigs(
   folder: string,
-  sas: number,
+  { sas, via }: { readonly sas: number; readonly via: Via },
   ports: Ports,
   { path, hosts }: Neighbours,
 ): Promise<void> {
@@ -76,7 +79,7 @@ export async function writeConfigs(
     }
   }
   const [a, b] = [ports.gateways.a, ports.gateways.b];
-  const gateway = { own: OUTER.gateway, remote: OUTER.peer, at: path.forGateways, to: hosts.forGateways };
+  const gateway = { via, own: OUTER.gateway, remote: OUTER.peer, at: path.forGateways, to: hosts.forGateways };
   await appendFile(pathsOf(folder, 'a').config, `\n${machine({ ...gateway, ports: a, partner: b })}`);
   await appendFile(pathsOf(folder, 'b').config, `\n${machine({ ...gateway, ports: b, partner: a })}`);
   await mkdir(join(folder, 'peer'), { mode: 0o700 });
@@ -87,6 +90,8 @@ export async function writeConfigs(
 const endpoint = (port: number): string => `"${LOOPBACK}:${port}"`;
 
 function machine(of: {
+  /** Of a node; a gateway without a partner has no daemon that could ask. */
+  via?: Via;
   own: string;
   remote: string;
   at: number;
@@ -94,10 +99,10 @@ function machine(of: {
   ports: GatewayPorts;
   partner?: GatewayPorts;
 }): string {
-  const { own, remote, at, to, ports, partner } = of;
+  const { via, own, remote, at, to, ports, partner } = of;
   return `[kernel]
 type = "emulated"
-socket = "kernel.sock"
+socket = "kernel.sock"${via === undefined ? '' : `\nvia = "${via}"`}
 
 [gateway]
 listen = ${endpoint(ports.outside)}

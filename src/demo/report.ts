@@ -127,6 +127,7 @@ export async function report(world: World, story: Story, facts: Facts): Promise<
   return {
     ok: expectations.ok,
     seed,
+    via: shown.via,
     sas,
     packetsSent: sum(phases.map(({ packetsSent }) => packetsSent)),
     packetsLost: sum(phases.map(({ packetsLost }) => packetsLost)),

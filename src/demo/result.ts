@@ -4,6 +4,8 @@ export interface DemoResult {
   /** Every expectation was met. */
   readonly ok: boolean;
   readonly seed: number;
+  /** How the gateways' daemons spoke with their kernels, as their `status` says. */
+  readonly via: string;
   readonly sas: number;
   readonly packetsSent: number;
   readonly packetsLost: number;

@@ -4,7 +4,7 @@ import { XfrmClient } from '../client/index.ts';
 import { unixKernel } from '../kernel/index.ts';
 import { type ControlRequest, callControl, type Status } from '../node/index.ts';
 import { nowMs } from './clock.ts';
-import { freePorts, gatewayOf, NODES, type NodeName, type Ports, pathsOf, writeConfigs } from './configs.ts';
+import { freePorts, gatewayOf, NODES, type NodeName, type Ports, pathsOf, type Via, writeConfigs } from './configs.ts';
 import { type Connection, installRequests, type Side } from './connections.ts';
 import { makeFolder } from './folder.ts';
 import { Hosts } from './hosts.ts';
@@ -18,6 +18,7 @@ export interface WorldOptions {
   readonly program: string;
   readonly connections: readonly Connection[];
   readonly ratePps: number;
+  readonly via: Via;
   readonly seed: number;
   readonly stop: Stop;
 }
@@ -78,7 +79,7 @@ export class World {
       const path = new PathClient(processes.start({ name: 'path', file: programFile('path'), args: [folder] }));
       const world = new World(folder, hosts, path, processes, options);
       const ports = await freePorts();
-      await writeConfigs(folder, 2 * options.connections.length, ports, {
+      await writeConfigs(folder, { sas: 2 * options.connections.length, via: options.via }, ports, {
         path: await options.stop.or(path.call('ports')),
         hosts: hosts.ports(),
       });

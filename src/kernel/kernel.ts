@@ -65,13 +65,16 @@ export interface KernelSocket extends AsyncDisposable {
  * ACQUIRE and EXPIRE those that have sent REGISTER. `send` throws ERR_MALFORMED for what the kernel does not take for a message, and
  * answers everything else with a message.
  *
- * Linux does not tell a PF_KEY socket that its receive buffer ran over: its `onOverrun` is never called. A dump waits for room instead.
+ * Linux does not tell a PF_KEY socket that its receive buffer ran over: its `onOverrun` is never called (but see `PfkeyOpenOptions`). A dump
+ * waits for room instead.
  */
 export type PfkeySocket = Omit<KernelSocket, 'portId'>;
 
 export interface PfkeyOpenOptions {
   /** Receive buffer in bytes, else 64 MiB; forced beyond `rmem_max` where the kernel allows it. */
   receiveBufferBytes?: number;
+  /** Messages that there was no room for are told by `onOverrun`. Linux has no such thing: it refuses (ERR_ARGUMENT). */
+  tellOverruns?: boolean;
 }
 
 export interface Kernel {

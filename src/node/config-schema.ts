@@ -31,25 +31,25 @@ const protocol = z
 
 const address = z.string().refine((text) => parseAddress(text) !== undefined, 'must be an IPv4 or IPv6 address');
 
-const kernel = (type: 'linux' | 'emulated') =>
-  z
-    .strictObject({
-      /** "emulated": in the daemon's own memory, empty when it starts; needs neither Linux nor root. */
-      type: z.enum(['linux', 'emulated']).default(type),
-      /** Of the emulated kernel: which release it answers as, and where other programs reach it. */
-      release: z
-        .string()
-        .regex(/^\d+\.\d+/, 'must be a release of Linux, such as "6.12"')
-        .optional(),
-      socket: file.optional(),
-      receive_buffer_bytes: z
-        .number()
-        .int()
-        .min(4096)
-        .max(1 << 30)
-        .default(64 << 20),
-    })
-    .prefault({});
+const kernelKeys = (type: 'linux' | 'emulated') => ({
+  /** "emulated": in the daemon's own memory, empty when it starts; needs neither Linux nor root. */
+  type: z.enum(['linux', 'emulated']).default(type),
+  /** Of the emulated kernel: which release it answers as, and where other programs reach it. */
+  release: z
+    .string()
+    .regex(/^\d+\.\d+/, 'must be a release of Linux, such as "6.12"')
+    .optional(),
+  socket: file.optional(),
+  receive_buffer_bytes: z
+    .number()
+    .int()
+    .min(4096)
+    .max(1 << 30)
+    .default(64 << 20),
+});
+
+/** How a node speaks with its kernel. "pfkey": with the replay notifications of 2004, which only the emulated kernel has. */
+const via = z.enum(['netlink', 'pfkey']).default('netlink');
 
 /** The user-space gateway: ESP in UDP, for the emulated kernel. */
 const gateway = z.strictObject({
@@ -176,13 +176,17 @@ export const schema = z.strictObject({
       timeout_ms: ms(10_000),
     })
     .prefault({}),
-  kernel: kernel('linux'),
+  kernel: z.strictObject({ ...kernelKeys('linux'), via }).prefault({}),
   gateway: gateway.optional(),
   log,
 });
 
 /** A gateway without a partner. */
-export const gatewaySchema = z.strictObject({ kernel: kernel('emulated'), gateway, log });
+export const gatewaySchema = z.strictObject({
+  kernel: z.strictObject(kernelKeys('emulated')).prefault({}),
+  gateway,
+  log,
+});
 
 export type Config = z.output<typeof schema>;
 export type GatewayConfig = z.output<typeof gatewaySchema>;

@@ -85,7 +85,10 @@ function checkNodes({ node, peer }: Config, path: string): void {
     throw new ConfigError(`${path}: two peers have the pin ${pin}: each node has a key of its own`);
 }
 
-type Machinery = Pick<Config, 'kernel' | 'gateway' | 'log'>;
+/** What both kinds of configuration have. */
+type Machinery = Pick<Config, 'gateway' | 'log'> & {
+  readonly kernel: GatewayConfig['kernel'] & Partial<Config['kernel']>;
+};
 
 /** What only the emulated kernel has. */
 function checkKernel({ kernel, gateway }: Machinery, path: string): void {
@@ -93,12 +96,16 @@ function checkKernel({ kernel, gateway }: Machinery, path: string): void {
   const wrong = [
     ...(['release', 'socket'] as const).flatMap((key) => (kernel[key] === undefined ? [] : [`kernel.${key}`])),
     ...(gateway === undefined ? [] : ['gateway']),
+    ...(kernel.via === 'pfkey' ? ['kernel.via = "pfkey"'] : []),
   ];
   if (wrong.length > 0) throw new ConfigError(`${path}: ${wrong.join(', ')} needs kernel.type = "emulated"`);
 }
 
 /** The files of both kinds of configuration. */
-function fromFolderOf(path: string, { kernel, log }: Machinery): Pick<Config, 'kernel' | 'log'> {
+function fromFolderOf<K extends Machinery['kernel']>(
+  path: string,
+  { kernel, log }: { readonly kernel: K; readonly log: Config['log'] },
+): { kernel: K; log: Config['log'] } {
   const at = (p: string): string => resolve(dirname(resolve(path)), p);
   return {
     kernel: { ...kernel, ...(kernel.socket ? { socket: at(kernel.socket) } : {}) },

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import type { Gateway } from '../gateway/index.ts';
 import { type Kernel, linuxKernel } from '../kernel/index.ts';
-import type { Config } from './config-schema.ts';
+import type { Config, GatewayConfig } from './config-schema.ts';
 
 /** What a node runs on. */
 export interface Machine {
@@ -18,7 +18,7 @@ export interface OpenMachine extends Machine, AsyncDisposable {
 
 /** The machine that the configuration asks for. @throws Error if a port, a socket or a device of it cannot be opened */
 export async function openMachine(
-  { kernel: { type, release, socket }, gateway: options }: Pick<Config, 'kernel' | 'gateway'>,
+  { kernel: { type, release, socket }, gateway: options }: Pick<Config, 'gateway'> & Pick<GatewayConfig, 'kernel'>,
   log: Logger,
 ): Promise<OpenMachine> {
   let fail: ((error: Error) => void) | undefined;

@@ -18,6 +18,8 @@ export interface Status {
   readonly cluster: string;
   readonly version: string;
   readonly kernel: string;
+  /** How this node speaks with it: netlink or pfkey. */
+  readonly via: string;
   readonly role: string;
   readonly term: number;
   readonly phase: string;
@@ -94,6 +96,7 @@ export function statusOf(
   state: State,
   about: {
     readonly kernel: string;
+    readonly via: string;
     readonly nowMs: number;
     readonly sas: boolean;
     readonly gateway?: GatewayCounts | undefined;
@@ -127,6 +130,7 @@ export function statusOf(
     cluster: settings.cluster,
     version: settings.version,
     kernel: about.kernel,
+    via: about.via,
     role,
     term,
     phase,

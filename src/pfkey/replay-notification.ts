@@ -13,7 +13,8 @@ import { bitsOf, oneOf, reserved, struct, u8, u32, u64 } from '../wire/index.ts'
  */
 
 /**
- * - `X_REPLAY_NOTIFY`, kernel to listeners: sa, addressSrc, addressDst, lifetimeCurrent, replayState, replayReason. `seq` and `pid` are 0.
+ * - `X_REPLAY_NOTIFY`, kernel to listeners: sa, addressSrc, addressDst, lifetimeCurrent, replayState, replayReason. `seq` and `pid` are 0, but
+ *   for SET: then they are those of the request.
  * - `X_REPLAY_SET`, request: sa, addressDst, and one or more of replayState, replayThreshold, lifetimeCurrent: sets these of an
  *   established SA. The answer is the same message, with errno.
  * - `X_REPLAY_GET`, request: sa, addressDst. The answer has what X_REPLAY_NOTIFY has, and replayThreshold instead of replayReason.
@@ -56,13 +57,23 @@ export const replayThreshold = struct(
 );
 
 /**
- * 32 bytes, then `bmpLen` bitmap words of 32 bits. `oseq`: last number used outbound; `seq`: highest number accepted inbound; `window` in
- * packets, 0: no replay detection.
+ * 40 bytes, then `bmpLen` bitmap words of 32 bits. `oseq`: last number used outbound; `seq`: highest number accepted inbound; `window` in
+ * packets, 0: no replay detection. `packetsHigh`: the upper half of the packets that the SA has carried, of which lifetimeCurrent has no more
+ * than 32 bits (`allocations`); without lifetimeCurrent in the same message it says nothing.
  */
 export const replayState = struct(
   'replay_state',
-  32,
-  { mode: oneOf(u8, PfkeyReplayMode), reserved: reserved(3), oseq: u64, seq: u64, window: u32, bmpLen: u32 },
+  40,
+  {
+    mode: oneOf(u8, PfkeyReplayMode),
+    reserved: reserved(3),
+    oseq: u64,
+    seq: u64,
+    window: u32,
+    bmpLen: u32,
+    packetsHigh: u32,
+    reserved2: reserved(4),
+  },
   EXT,
 );
 

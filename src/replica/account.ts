@@ -1,5 +1,5 @@
 import { newAevent, type Policy, type Sa, saIdOf } from '../client/index.ts';
-import { AeFlag, type AeventCursor, SaExtraFlag, type XfrmMessage } from '../xfrm/index.ts';
+import { AeFlag, SaExtraFlag, type XfrmMessage } from '../xfrm/index.ts';
 import { coming, foundSilent, onThresholds } from './adapt.ts';
 import { announce, saFrame } from './announce.ts';
 import type { Reading } from './effects.ts';
@@ -10,6 +10,7 @@ import type { Peer } from './peer.ts';
 import { noteMove, noteTimer, noteTimerRead, timedBy, watch } from './quiet.ts';
 import { newRate, noteRate } from './rate.ts';
 import {
+  type Aevents,
   type Counters,
   countersOf,
   isBehind,
@@ -54,8 +55,8 @@ export function isOutdated(s: State, sa: Sa): boolean {
   return known !== undefined && !sameSa(known.sa, sa);
 }
 
-/** Counters of SAs moved: every NEWAE of a datagram. The hot path of an active node. */
-export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
+/** Counters of SAs moved: all that a kernel says at once. The hot path of an active node. */
+export function onAevents(s: State, cursor: Aevents, nowMs: number): void {
   while (cursor.next()) {
     s.counts.aevents++;
     const record = s.sas.findAevent(cursor);
@@ -99,10 +100,10 @@ export function onAevents(s: State, cursor: AeventCursor, nowMs: number): void {
 }
 
 /** Outbound numbers begin anew where the SA says that they may. */
-const hasWrapped = ({ packets }: AeventCursor, { counters, sa }: SaRecord): boolean =>
+const hasWrapped = ({ packets }: Aevents, { counters, sa }: SaRecord): boolean =>
   packets >= counters.packets && ((sa.attributes.saExtraFlags ?? 0) & SaExtraFlag.OSEQ_MAY_WRAP) !== 0;
 
-function countersAt(cursor: AeventCursor): Counters {
+function countersAt(cursor: Aevents): Counters {
   const { oseq, oseqHi, seq, seqHi, bytes, packets, addTime, useTime } = cursor;
   return { oseq, oseqHi, seq, seqHi, bitmap: cursor.bitmap(), bytes, packets, addTime, useTime };
 }

@@ -20,5 +20,5 @@ export type { PlanSettings } from './plan.ts';
 export { packetsPerSecond } from './rate.ts';
 export { Replica } from './replica.ts';
 export { allRules, type Rules } from './rules.ts';
-export { type Counters, type SaRecord, saKey } from './sa.ts';
+export { type Counters, type SaRecord, saKey, type Thresholds } from './sa.ts';
 export type { ReplicaSettings, State } from './state.ts';

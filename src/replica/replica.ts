@@ -1,5 +1,5 @@
 import { type Result, type Sa, type SaId, saIdOf } from '../client/index.ts';
-import type { AeventCursor, AnyXfrmMessage } from '../xfrm/index.ts';
+import type { AnyXfrmMessage } from '../xfrm/index.ts';
 import {
   adopt,
   catchUp,
@@ -25,8 +25,9 @@ import { applyCounters, onCollision, reconcile } from './mirror.ts';
 import { abandonHandover, demote, dismiss, promote, resync, switchover } from './operator.ts';
 import type { Peer } from './peer.ts';
 import { onPeerFrame } from './peer-frames.ts';
+import { noteMove } from './quiet.ts';
 import { claim, onHello } from './reign.ts';
-import { countersOf, isParked, saKey, type Thresholds } from './sa.ts';
+import { type Aevents, countersOf, isParked, saKey, type Thresholds } from './sa.ts';
 import { type ReplicaSettings, State } from './state.ts';
 import { onReadCounters, sweep } from './sweep.ts';
 import { becomeActive, onOpened, onTermStored, open } from './takeover.ts';
@@ -84,8 +85,8 @@ export class Replica {
 
   // --- the kernel of this node ----------------------------------------------------------------------------------------
 
-  /** Counters of SAs moved: every NEWAE of a datagram. The hot path of an active node. */
-  onAevents(cursor: AeventCursor, nowMs: number): void {
+  /** Counters of SAs moved: all that a kernel says at once. The hot path of an active node. */
+  onAevents(cursor: Aevents, nowMs: number): void {
     // While SAs are being handed over, readings count and events do not: they show the shut numbers.
     const { role, phase } = this.state;
     if (role === 'active' && phase !== 'handingOver') onAevents(this.state, cursor, nowMs);
@@ -126,9 +127,41 @@ export class Replica {
       case 'POLEXPIRE':
       case 'MIGRATE':
         // A flush does not say what it took, and a migration makes and deletes SAs without a word about them.
-        if (active) this.resync();
+        this.onFlushed();
         break;
     }
+  }
+
+  /** An event has named an SA and has not shown it, as those of PF_KEY do; `changed`: or it is new. The account reads it. */
+  onSaNamed(what: 'changed' | 'gone' | 'softExpired', id: SaId): void {
+    const s = this.state;
+    const active = s.role === 'active';
+    switch (what) {
+      case 'changed':
+        s.noteNamed(saKey(id));
+        if (active) s.readSa(id, 0);
+        break;
+      case 'gone':
+        this.#onGone(id, id.mark);
+        break;
+      case 'softExpired':
+        if (active) onSoftExpire(s, id);
+        break;
+    }
+  }
+
+  /** SAs are gone, and an event has not said which. */
+  onFlushed(): void {
+    if (this.state.role === 'active') this.resync();
+  }
+
+  /** The kernel's timer for an SA was started anew, by whom its thresholds were set: its next packet need not be announced at once. */
+  onTimerStarted(id: SaId, nowMs: number): void {
+    const s = this.state;
+    const record = s.role === 'active' ? s.sas.find(id) : undefined;
+    if (record === undefined) return;
+    if (record.quiet) s.touch(record);
+    noteMove(s, record, nowMs);
   }
 
   /** Events were lost: read everything anew. */

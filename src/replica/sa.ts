@@ -22,6 +22,24 @@ export interface Counters {
   useTime: number;
 }
 
+/** Counters that moved, SA by SA: `AeventCursor`, or whatever reads what a kernel says in other words. Fields are of the SA that `next` found. */
+export type Aevents = Pick<
+  AeventCursor,
+  | 'next'
+  | 'flags'
+  | 'spi'
+  | 'proto'
+  | 'family'
+  | 'daddr0'
+  | 'daddr1'
+  | 'daddr2'
+  | 'daddr3'
+  | 'markValue'
+  | 'markMask'
+  | 'bitmap'
+  | Exclude<keyof Counters, 'bitmap'>
+>;
+
 /** When the kernel speaks of an SA without being asked: every `packets` packets, and after `timerMs` with a change. 0: not at all. */
 export interface Thresholds {
   readonly packets: number;
@@ -317,7 +335,7 @@ export class SaTable {
     return undefined;
   }
 
-  findAevent(cursor: AeventCursor): SaRecord | undefined {
+  findAevent(cursor: Aevents): SaRecord | undefined {
     for (let r = this.#bySpi.get(cursor.spi); r !== undefined; r = r.next) {
       const { daddr } = r.id;
       if (

@@ -34,6 +34,8 @@ export interface ReplicaSettings {
   readonly drainMaxMs: number;
   /** A node that starts as active takes the addresses when all others agree, or one has not been heard of for so long. */
   readonly claimAfterMs: number;
+  /** The unit of `etimerThresh` in requests, as so many a second; left out: jiffies of the kernel, whose length is found out. */
+  readonly hz?: number;
   /** Safety rules that are switched off, for the simulator alone. */
   readonly rules?: Partial<Rules>;
 }
@@ -182,7 +184,7 @@ export class State {
   readonly adapting = new Set<SaRecord>();
   readonly thresholdsDue = new Set<SaRecord>();
   /** The HZ of this node's kernel, as far as it is known: within these. */
-  readonly hz = { low: HZ_MIN, high: HZ_MAX };
+  readonly hz: { low: number; high: number };
   /** Readings of the whole kernel that are asked for and have not come: until then the account may lack what events did not say. */
   resyncsPending = 0;
   /** Readings of any kind under way, and what events said meanwhile: a reading that began before them must not undo them (S3). */
@@ -198,6 +200,7 @@ export class State {
     this.settings = settings;
     this.peers = new Map(settings.peers.map((name, i) => [name, newPeer(name, i)]));
     this.rules = { ...allRules, ...settings.rules };
+    this.hz = { low: settings.hz ?? HZ_MIN, high: settings.hz ?? HZ_MAX };
   }
 
   /** Nodes that have said hello on a link that is up. */
@@ -286,6 +289,14 @@ export class State {
     // Too much happens at once to remember it: read once more instead.
     to.clear();
     this.read('resync');
+  }
+
+  /**
+   * An event said that something is there and did not show it, so that it is read after the readings under way: what they have of it may be
+   * old, and that it went before counts no more.
+   */
+  noteNamed(key: string): void {
+    this.goneMeanwhile.delete(key);
   }
 
   persist(durable: Omit<Durable, 'promised'>): void {

@@ -449,7 +449,7 @@ export class Checks {
   onStatus(gateway: Gateway): void {
     const { daemon } = gateway;
     if (daemon === undefined) return;
-    const about = { kernel: 'emulated', nowMs: daemon.nowMs, sas: true };
+    const about = { kernel: 'emulated', via: 'netlink', nowMs: daemon.nowMs, sas: true };
     this.onSaid(gateway, JSON.stringify(statusOf(daemon.state, about)));
   }
 }

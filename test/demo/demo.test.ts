@@ -49,16 +49,17 @@ function run(args: readonly string[]): { child: ChildProcess; said: () => string
 }
 
 describe('xfrmsync demo', () => {
-  it(
-    'proves what it says, in figures, and leaves nothing behind',
-    async () => {
-      const { said, ended } = run([...SMALL, '--seed', '11', '--json']);
+  it.each(['netlink', 'pfkey'])(
+    'proves what it says, in figures, and leaves nothing behind, with daemons that speak %s',
+    async (via) => {
+      const { said, ended } = run([...SMALL, '--seed', '11', '--via', via, '--json']);
       const [status] = await ended;
       expect(status, said()).toBe(0);
       const result = JSON.parse(said().trimEnd().split('\n').at(-1) ?? '') as DemoResult;
       expect(result).toMatchObject({
         ok: true,
         seed: 11,
+        via,
         sas: 16,
         replaysAccepted: 0,
         outboundNumbersReused: 0,
@@ -117,6 +118,7 @@ describe('xfrmsync demo', () => {
       [['--sas', 'many'], '--sas'],
       [['--seed', '-1'], '--seed'],
       [['--duration', '1'], '--duration'],
+      [['--via', 'ioctl'], '--via'],
     ] as const) {
       const { said, ended } = run(args);
       const [status] = await ended;

@@ -95,7 +95,15 @@ const unrecorded: AnyPfkeyMessage[] = [
     kind: 'X_REPLAY_NOTIFY',
     ...header,
     extensions: {
-      replayState: { mode: 2, oseq: 1n << 32n, seq: 8n, window: 64, bmpLen: 2, bitmap: [0xffff_ffff, 1] },
+      replayState: {
+        mode: 2,
+        oseq: 1n << 32n,
+        seq: 8n,
+        window: 64,
+        bmpLen: 2,
+        packetsHigh: 3,
+        bitmap: [0xffff_ffff, 1],
+      },
       replayReason: { reason: 1 },
       replayThreshold: { packets: 2, milliseconds: 1000 },
     },

@@ -26,6 +26,8 @@ export interface ConductOptions {
 const RATE_PPS = 10;
 const BURST = 20;
 const BURST_EVERY_MS = 400;
+/** No link is lost because the machine is busy; that of a dead daemon is closed, and noticed at once. */
+const LINK_TIMEOUT_MS = 10_000;
 /** How far the lifetimes of a dead gateway's SAs may be ahead of what its standby knew. */
 const LIFETIME_LAG_MAX_MS = 2_000;
 
@@ -121,6 +123,7 @@ class Drill {
     await this.stage.daemons.init({
       hooks: { claim: hookFile('claim'), release: hookFile('release') },
       takeover: { inbound },
+      link: { timeout_ms: LINK_TIMEOUT_MS },
     });
     this.stage.daemons.start('gwa');
     this.stage.daemons.start('gwb');

@@ -58,6 +58,16 @@ describe('a configuration', () => {
     expect(await complaint(`${smallest}[kernel]\ntype = "emulated"\nrelease = "six"\n`)).toContain('kernel.release');
   });
 
+  it('may ask for PF_KEY, which takes the emulated kernel', async () => {
+    const { kernel } = await read(`${smallest}[kernel]\ntype = "emulated"\nvia = "pfkey"\n`);
+    expect(kernel.via).toBe('pfkey');
+    const words = 'kernel.via = "pfkey" needs kernel.type = "emulated"';
+    expect(await complaint(`${smallest}[kernel]\nvia = "pfkey"\n`)).toContain(words);
+    expect(await complaint(`${smallest}[kernel]\ntype = "emulated"\nvia = "pf_key"\n`)).toContain(
+      'kernel.via: must be',
+    );
+  });
+
   it('may have a user-space gateway', async () => {
     const gateway = `
 [gateway]
@@ -131,7 +141,7 @@ at = "127.0.0.1:4502"
         handover_timeout_ms: 15_000,
       },
       hooks: { timeout_ms: 10_000 },
-      kernel: { type: 'linux', receive_buffer_bytes: 64 << 20 },
+      kernel: { type: 'linux', via: 'netlink', receive_buffer_bytes: 64 << 20 },
       log: { level: 'info' },
     });
   });

@@ -18,6 +18,11 @@ const ASK_MS = 10;
 /** Nodes of a cluster; a pair has the first two. */
 type Name = 'a' | 'b' | 'c';
 
+interface ClusterOptions {
+  readonly names?: readonly Name[];
+  readonly via?: 'netlink' | 'pfkey';
+}
+
 export class Cluster implements AsyncDisposable {
   readonly directory: string;
   readonly port: number;
@@ -29,7 +34,7 @@ export class Cluster implements AsyncDisposable {
     this.port = port;
   }
 
-  static async make(names: readonly Name[] = ['a', 'b']): Promise<Cluster> {
+  static async make({ names = ['a', 'b'], via = 'netlink' }: ClusterOptions = {}): Promise<Cluster> {
     const directory = await mkdtemp(join(tmpdir(), 'xfrmsync-node-'));
     const port = await freePort();
     const nodes: { name: Name; address: string; port?: number }[] = [];
@@ -40,6 +45,7 @@ export class Cluster implements AsyncDisposable {
     const cluster = new Cluster(directory, port);
     for (const name of names)
       await cluster.set(name, 'link', { ping_ms: 20, timeout_ms: 1000 }, 'hooks', { timeout_ms: 2000 });
+    if (via !== 'netlink') for (const name of names) await cluster.set(name, 'kernel', { type: 'emulated', via });
     return cluster;
   }
 

@@ -3,21 +3,15 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { connect as connectTls } from 'node:tls';
 import { isDeepStrictEqual } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type Sa, saIdOf, XfrmClient } from '../../src/client/index.ts';
-import { EmulatedKernel, newInboundFacts, outputSa } from '../../src/kernel/emulated/index.ts';
-import { findInbound } from '../../src/kernel/emulated/input.ts';
-import { NO_SLOT } from '../../src/kernel/emulated/sad.ts';
+import { EmulatedKernel } from '../../src/kernel/emulated/index.ts';
 import { makeIdentity } from '../../src/link/index.ts';
 import type { DryRun } from '../../src/node/index.ts';
-import { policy, sa } from '../../src/simulator/sas.ts';
+import { sa } from '../../src/simulator/sas.ts';
 import { raw } from '../link/peers.ts';
 import { Cluster, TEST_TIMEOUT_MS } from './daemons.ts';
+import { Doors, IN, id, OUT } from './doors.ts';
 
 vi.setConfig({ testTimeout: TEST_TIMEOUT_MS });
-
-const id = (spi: number) => saIdOf(sa(spi));
-const [OUT, IN] = [0x101, 0x102];
-const PACKET_BYTES = 100;
 
 let unhandled: unknown[] = [];
 const onUnhandled = (reason: unknown): void => void unhandled.push(reason);
@@ -30,46 +24,8 @@ afterEach(() => {
   expect(unhandled).toEqual([]);
 });
 
-/** The kernels of both nodes. */
-class Doors {
-  readonly a = new EmulatedKernel();
-  readonly b = new EmulatedKernel();
-
-  /** Two SAs and a policy at the one that is active. */
-  static async make(): Promise<Doors> {
-    const doors = new Doors();
-    await using client = await XfrmClient.open(doors.a);
-    for (const spi of [OUT, IN]) await client.addSa(sa(spi));
-    await client.addPolicy(policy('10.1.0.0'));
-    return doors;
-  }
-
-  /** The numbers of the packets that left. */
-  transmit(name: 'a' | 'b', count: number, spi = OUT): number[] {
-    const { engine } = this[name];
-    const facts = Object.assign(newInboundFacts(), id(spi));
-    const sent: number[] = [];
-    for (let i = 0; i < count; i++) {
-      const slot = findInbound(engine, facts);
-      const result = slot === NO_SLOT ? undefined : outputSa(engine, slot, PACKET_BYTES);
-      if (result?.sent) sent.push(result.seq);
-    }
-    return sent;
-  }
-
-  async with<T>(name: 'a' | 'b', use: (client: XfrmClient) => Promise<T>): Promise<T> {
-    await using client = await XfrmClient.open(this[name]);
-    return await use(client);
-  }
-
-  sa(name: 'a' | 'b', spi: number): Promise<Sa | undefined> {
-    return this.with(name, (client) => client.getSa(id(spi)));
-  }
-
-  count(name: 'a' | 'b'): number {
-    return this[name].engine.sad.count;
-  }
-}
+/** How the daemons speak with their kernels. */
+const interfaces = ['netlink', 'pfkey'] as const;
 
 async function running(cluster: Cluster): Promise<Doors> {
   const doors = await Doors.make();
@@ -79,9 +35,9 @@ async function running(cluster: Cluster): Promise<Doors> {
   return doors;
 }
 
-describe('two daemons', () => {
+describe.each(interfaces)('two daemons over %s', (via) => {
   it('replicate SAs, policies and counters', async () => {
-    await using cluster = await Cluster.make();
+    await using cluster = await Cluster.make({ via });
     const doors = await running(cluster);
     const things = (name: 'a' | 'b') =>
       doors.with(name, async (client) => [
@@ -105,7 +61,7 @@ describe('two daemons', () => {
   });
 
   it('switch over and back, exactly, with the hooks in order', async () => {
-    await using cluster = await Cluster.make();
+    await using cluster = await Cluster.make({ via });
     const journal = `${cluster.directory}/journal`;
     await writeFile(
       `${cluster.directory}/hook.sh`,
@@ -147,7 +103,7 @@ describe('two daemons', () => {
   });
 
   it('one dies without a word, the other takes over when it is told to', async () => {
-    await using cluster = await Cluster.make();
+    await using cluster = await Cluster.make({ via });
     const doors = await running(cluster);
     const sent = doors.transmit('a', 1000);
     await cluster.stop('a');
@@ -162,7 +118,7 @@ describe('two daemons', () => {
   });
 
   it("a release hook that takes longer than the link's time-out does not break the link", async () => {
-    await using cluster = await Cluster.make();
+    await using cluster = await Cluster.make({ via });
     await writeFile(`${cluster.directory}/slow.sh`, '#!/bin/sh\nsleep 1.5\n');
     await chmod(`${cluster.directory}/slow.sh`, 0o755);
     await cluster.set('a', 'hooks', { release: '../slow.sh' });
@@ -172,7 +128,7 @@ describe('two daemons', () => {
   });
 
   it('a release hook that hangs, with a child that keeps its output open: the active goes on', async () => {
-    await using cluster = await Cluster.make();
+    await using cluster = await Cluster.make({ via });
     await writeFile(`${cluster.directory}/hang.sh`, '#!/bin/sh\ntrap "" TERM\nsleep 600 &\nwait\nsleep 600\n');
     await chmod(`${cluster.directory}/hang.sh`, 0o755);
     await cluster.set('a', 'hooks', { release: '../hang.sh', timeout_ms: 300 });
@@ -183,7 +139,7 @@ describe('two daemons', () => {
   });
 
   it('both standbys: connected for longer than the time-out, and it is said that nobody forwards', async () => {
-    await using cluster = await Cluster.make();
+    await using cluster = await Cluster.make({ via });
     await running(cluster);
     await cluster.stop('b');
     await cluster.until('a', (s) => !s.peers.some(({ connected }) => connected));
@@ -198,7 +154,7 @@ describe('two daemons', () => {
   });
 
   it('of two clusters: both say so, nothing is replicated, and the log is not filled', async () => {
-    await using cluster = await Cluster.make();
+    await using cluster = await Cluster.make({ via });
     await cluster.set('b', 'node', { cluster: 'other' });
     const doors = await Doors.make();
     await cluster.start('a', doors.a);
@@ -214,7 +170,7 @@ describe('two daemons', () => {
   });
 
   it('with a pin that is another one: turned away, and nothing is lost', async () => {
-    await using cluster = await Cluster.make();
+    await using cluster = await Cluster.make({ via });
     const { pin } = await makeIdentity('x');
     await cluster.set('a', 'peer', { pin });
     const doors = await Doors.make();
@@ -227,7 +183,7 @@ describe('two daemons', () => {
   });
 
   it('garbage on the port: one line, and the other node still connects', async () => {
-    await using cluster = await Cluster.make();
+    await using cluster = await Cluster.make({ via });
     const doors = await Doors.make();
     await cluster.start('a', doors.a);
     const { socket, closed } = await raw(cluster.port);
@@ -243,7 +199,7 @@ describe('two daemons', () => {
   });
 
   it('commands while a daemon starts are refused, and do not disturb the start', async () => {
-    await using cluster = await Cluster.make();
+    await using cluster = await Cluster.make({ via });
     const doors = await Doors.make();
     let release: () => void = () => {};
     const gate = new Promise<void>((resolve) => {
@@ -282,7 +238,7 @@ describe('two daemons', () => {
   });
 
   it('a daemon that stops answers who waits, and leaves nothing behind', async () => {
-    await using cluster = await Cluster.make();
+    await using cluster = await Cluster.make({ via });
     await writeFile(`${cluster.directory}/slow.sh`, '#!/bin/sh\nsleep 1\n');
     await chmod(`${cluster.directory}/slow.sh`, 0o755);
     await cluster.set('a', 'hooks', { release: '../slow.sh' });
@@ -295,9 +251,9 @@ describe('two daemons', () => {
   });
 });
 
-describe('under load', () => {
+describe.each(interfaces)('under load, over %s', (via) => {
   it('a standby whose kernel is slow, thousands of SAs and a storm of changes: bounded, and in step in the end', async () => {
-    await using cluster = await Cluster.make();
+    await using cluster = await Cluster.make({ via });
     const doors = await Doors.make();
     const many = 3000;
     const spis = Array.from({ length: many }, (_, i) => 0x1000 + i);

@@ -136,6 +136,7 @@ describeNative('the program, in a namespace for each node, with a cable between 
       cluster: 'test',
       version: expect.any(String),
       kernel: expect.any(String),
+      via: 'netlink',
       role: 'standby',
       term: 2,
       phase: 'steady',

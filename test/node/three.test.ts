@@ -15,7 +15,7 @@ describe('three daemons', () => {
   afterEach(() => cluster?.[Symbol.asyncDispose]());
 
   async function running(): Promise<Cluster> {
-    cluster = await Cluster.make(NAMES);
+    cluster = await Cluster.make({ names: NAMES });
     const kernels = { a: new EmulatedKernel(), b: new EmulatedKernel(), c: new EmulatedKernel() };
     await using client = await XfrmClient.open(kernels.a);
     for (let i = 0; i < SAS; i++) await client.addSa(sa(0x100 + i));

@@ -64,11 +64,11 @@ export class EmulatedNamespace implements Kernel {
   }
 
   /** A plain PF_KEY socket, as socket(2) makes it, with the system's receive buffer. @throws KernelError */
-  openPfkeyNow({ receiveBufferBytes, privileged = true }: EmulatedPfkeyOptions = {}): EmulatedPfkeySocket {
+  openPfkeyNow({ privileged = true, ...options }: EmulatedPfkeyOptions = {}): EmulatedPfkeySocket {
     if (!privileged) {
       throw new KernelError('ERR_PERMISSION', 'PF_KEY needs CAP_NET_ADMIN', { errno: Errno.EPERM, syscall: 'socket' });
     }
-    return new EmulatedPfkeySocket(this.engine, receiveBufferBytes);
+    return new EmulatedPfkeySocket(this.engine, options);
   }
 
   /** The open netlink sockets of this namespace, oldest first: what a program under test has opened by itself. */
@@ -111,7 +111,7 @@ export class EmulatedNamespace implements Kernel {
     for (const socket of [...this.sockets(), ...this.engine.pfkey.all]) socket.clearFaults();
   }
 
-  /** Writes a sysctl by its dotted name; 0 or the errno. */
+  /** Writes a sysctl, named with dots or as its file below /proc/sys; 0 or the errno. */
   setSysctl(name: string, value: string): number {
     return writeSysctl(this.engine.sysctls, name, value);
   }

@@ -98,7 +98,7 @@ interface ReplaySet {
 
 export function announceReplaySet(ns: Namespace, slot: number, { seq, pid, hasState }: ReplaySet): void {
   sendAeventUpdate(ns, slot, seq, pid);
-  if (hasState) sendReplaySet(ns, slot);
+  if (hasState) sendReplaySet(ns, slot, seq, pid);
 }
 
 /** The peer of an SA has another address or port. */

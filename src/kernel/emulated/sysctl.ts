@@ -20,9 +20,15 @@ const table: Readonly<Record<string, { readonly key: keyof Sysctls; readonly min
   'net.core.xfrm_larval_drop': { key: 'larvalDrop', min: -0x8000_0000, max: 0x7fff_ffff },
 };
 
+const FOLDER = '/proc/sys/';
+
+/** By its dotted name, or by its file. */
+const lookup = (name: string): (typeof table)[string] | undefined =>
+  table[name.startsWith(FOLDER) ? name.slice(FOLDER.length).replaceAll('/', '.') : name];
+
 /** Writes what a program would write to the file of that name; 0 or the errno. */
 export function writeSysctl(sysctls: Sysctls, name: string, text: string): number {
-  const found = table[name];
+  const found = lookup(name);
   if (found === undefined) return Errno.ENOENT;
   const value = Number(text.trim());
   if (!/^-?\d+$/.test(text.trim()) || value < found.min || value > found.max) return Errno.EINVAL;
@@ -32,6 +38,6 @@ export function writeSysctl(sysctls: Sysctls, name: string, text: string): numbe
 
 /** What the file of that name reads, without its newline; undefined if there is none. */
 export function readSysctl(sysctls: Sysctls, name: string): string | undefined {
-  const found = table[name];
+  const found = lookup(name);
   return found === undefined ? undefined : String(sysctls[found.key]);
 }

@@ -1,3 +1,4 @@
+import { KernelError } from '../errors.ts';
 import type { Kernel, OpenOptions, PfkeyOpenOptions } from '../kernel.ts';
 import { type Host, loadLibc } from './libc.ts';
 import { openPfkeySocket, openXfrmSocket } from './open.ts';
@@ -33,6 +34,11 @@ export function linuxKernel(options: LinuxKernelOptions = {}, host?: Host): Linu
       return new LinuxSocket(libc, opened, options.acceptUserSpaceSenders ?? false);
     },
     async openPfkey(openOptions: PfkeyOpenOptions = {}) {
+      if (openOptions.tellOverruns)
+        throw new KernelError(
+          'ERR_ARGUMENT',
+          'Linux does not tell a PF_KEY socket of messages that were lost: use netlink',
+        );
       const libc = await loadLibc(host);
       // What comes from a PF_KEY socket has no sender's address.
       return new LinuxSocket(libc, openPfkeySocket(libc, options.namespace, openOptions), true, pfkeyProtocol);

@@ -38,7 +38,7 @@ const set = (w: Here, what: PfkeyExtensions): AnyPfkeyMessage[] =>
 const get = (w: Here): AnyPfkeyMessage => tell(w.pfkey, pfkeyMessage('X_REPLAY_GET', saId()))[0] as AnyPfkeyMessage;
 
 const legacy = (seq: bigint, oseq: bigint, bitmap: number): PfkeyExtensions => ({
-  replayState: { mode: PfkeyReplayMode.LEGACY, oseq, seq, window: 32, bmpLen: 1, bitmap: [bitmap] },
+  replayState: { mode: PfkeyReplayMode.LEGACY, oseq, seq, window: 32, bmpLen: 1, packetsHigh: 0, bitmap: [bitmap] },
 });
 
 /** Reason and numbers of each notification that waits. */
@@ -70,7 +70,15 @@ describe('replay notifications over PF_KEY', () => {
       sa: { spi: 0x200 },
       // The packet that is told of is not in it yet, as with netlink.
       lifetimeCurrent: { allocations: 2 },
-      replayState: { mode: PfkeyReplayMode.LEGACY, seq: 3n, oseq: 0n, window: 32, bmpLen: 1, bitmap: [7] },
+      replayState: {
+        mode: PfkeyReplayMode.LEGACY,
+        seq: 3n,
+        oseq: 0n,
+        window: 32,
+        bmpLen: 1,
+        packetsHigh: 0,
+        bitmap: [7],
+      },
       replayReason: { reason: PACKETS },
     });
     packetOut(w);
@@ -141,6 +149,7 @@ describe('replay notifications over PF_KEY', () => {
       seq: 1n << 32n,
       window: 64,
       bmpLen: 2,
+      packetsHigh: 0,
       bitmap: [0, 0],
     });
   });
@@ -233,7 +242,12 @@ describe('X_REPLAY_SET', () => {
       lifetimeCurrent: { allocations: 9, bytes: 900n, addtime: 1n, usetime: 2n },
     };
     const [notified, answer] = set(w, what);
-    expect(notified).toMatchObject({ kind: 'X_REPLAY_NOTIFY', extensions: { replayReason: { reason: SET } } });
+    expect(notified).toMatchObject({
+      kind: 'X_REPLAY_NOTIFY',
+      seq: 71,
+      pid: 72,
+      extensions: { replayReason: { reason: SET } },
+    });
     expect(answer).toMatchObject({ kind: 'X_REPLAY_SET', errno: 0, seq: 71, pid: 72, extensions: what });
     expect(received(listener)).toMatchObject([
       {
@@ -265,6 +279,21 @@ describe('X_REPLAY_SET', () => {
     expect(told(w)).toEqual([[SET, 7n, 8n]]);
   });
 
+  it('sets and shows packet counts of more than 32 bits', () => {
+    const w = here();
+    add(w, threshold(10, 0));
+    const current = { lifetimeCurrent: { allocations: 7, bytes: 900n, addtime: 1n, usetime: 2n } };
+    const state = { replayState: { ...legacy(5n, 0n, 1).replayState, packetsHigh: 3 } } as PfkeyExtensions;
+    set(w, { ...state, ...current });
+    expect(get(w).extensions).toMatchObject({ ...state, ...current });
+    expect(w.kernel.snapshot().sas[0]?.packets).toBe(3 * 2 ** 32 + 7);
+    // Without a lifetime it says nothing, and without it a lifetime is of 32 bits.
+    set(w, legacy(6n, 0n, 1));
+    expect(w.kernel.snapshot().sas[0]?.packets).toBe(3 * 2 ** 32 + 7);
+    set(w, current);
+    expect(w.kernel.snapshot().sas[0]?.packets).toBe(7);
+  });
+
   it('sets an ESN state', () => {
     const w = here();
     const replayEsnVal = { bmpLen: 2, oseq: 0, seq: 0, oseqHi: 0, seqHi: 0, replayWindow: 64, bmp: [0, 0] };
@@ -277,6 +306,7 @@ describe('X_REPLAY_SET', () => {
       seq: 2n ** 33n + 1n,
       window: 48,
       bmpLen: 2,
+      packetsHigh: 0,
       bitmap: [1, 2],
     };
     expect(set(w, { replayState })[0]?.errno).toBe(0);
@@ -288,22 +318,62 @@ describe('X_REPLAY_SET', () => {
     ['nothing to set', {}, 22],
     [
       'another mode',
-      { replayState: { mode: PfkeyReplayMode.ESN, oseq: 0n, seq: 0n, window: 32, bmpLen: 1, bitmap: [0] } },
+      {
+        replayState: {
+          mode: PfkeyReplayMode.ESN,
+          oseq: 0n,
+          seq: 0n,
+          window: 32,
+          bmpLen: 1,
+          packetsHigh: 0,
+          bitmap: [0],
+        },
+      },
       22,
     ],
     [
       'another length',
-      { replayState: { mode: PfkeyReplayMode.LEGACY, oseq: 0n, seq: 0n, window: 32, bmpLen: 2, bitmap: [0, 0] } },
+      {
+        replayState: {
+          mode: PfkeyReplayMode.LEGACY,
+          oseq: 0n,
+          seq: 0n,
+          window: 32,
+          bmpLen: 2,
+          packetsHigh: 0,
+          bitmap: [0, 0],
+        },
+      },
       22,
     ],
     [
       'another window',
-      { replayState: { mode: PfkeyReplayMode.LEGACY, oseq: 0n, seq: 0n, window: 31, bmpLen: 1, bitmap: [0] } },
+      {
+        replayState: {
+          mode: PfkeyReplayMode.LEGACY,
+          oseq: 0n,
+          seq: 0n,
+          window: 31,
+          bmpLen: 1,
+          packetsHigh: 0,
+          bitmap: [0],
+        },
+      },
       22,
     ],
     [
       'a number that is too large',
-      { replayState: { mode: PfkeyReplayMode.LEGACY, oseq: 0n, seq: 2n ** 32n, window: 32, bmpLen: 1, bitmap: [0] } },
+      {
+        replayState: {
+          mode: PfkeyReplayMode.LEGACY,
+          oseq: 0n,
+          seq: 2n ** 32n,
+          window: 32,
+          bmpLen: 1,
+          packetsHigh: 0,
+          bitmap: [0],
+        },
+      },
       22,
     ],
   ])('refuses %s, and changes nothing', (_, what, errno) => {
@@ -333,8 +403,8 @@ describe('X_REPLAY_SET', () => {
     const w = here();
     add(w);
     const bytes = encodePfkey(pfkeyMessage('X_REPLAY_SET', { ...saId(), ...legacy(1n, 1n, 1) }));
-    // bmpLen, 12 bytes before the end: the bitmap's word and its padding follow.
-    new DataView(bytes.buffer, bytes.byteOffset).setUint32(bytes.length - 12, 3, hostLittleEndian);
+    // bmpLen, 20 bytes before the end: packetsHigh, the bitmap's word and padding follow.
+    new DataView(bytes.buffer, bytes.byteOffset).setUint32(bytes.length - 20, 3, hostLittleEndian);
     w.pfkey.send(bytes);
     expect(pfkeyReceived(w.pfkey).map(({ errno }) => errno)).toEqual([22]);
   });

@@ -98,6 +98,21 @@ describe('PF_KEY sockets', () => {
     expect(overruns).toBe(0);
   });
 
+  it('tell of what is lost if they are asked to: once for each time that they are read', () => {
+    const { kernel, ...rest } = world();
+    const socket = kernel.openPfkeyNow({ receiveBufferBytes: 1, tellOverruns: true });
+    const told: string[] = [];
+    socket.onOverrun(() => told.push('overrun'));
+    socket.receive(({ count }) => told.push(`${count}`));
+    for (let spi = 1; spi <= 9; spi++) ask({ kernel, ...rest }, newSa({}, spi));
+    const { waiting } = socket.snapshot();
+    socket.drain();
+    expect(told).toEqual(['overrun', `${waiting}`]);
+    ask({ kernel, ...rest }, newSa({}, 10));
+    socket.drain();
+    expect(told).toEqual(['overrun', `${waiting}`, '1']);
+  });
+
   it('hold a dump up that has no room, and go on as it is read', () => {
     const here = both();
     for (let spi = 1; spi <= 200; spi++) ask(here, newSa({}, spi));

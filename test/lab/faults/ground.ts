@@ -13,6 +13,8 @@ export type Begins = 'pair' | 'alone';
 /** A standby that knows the active as it was so long ago knows it: pings are answered. */
 const UNSEEN_MAX_MS = 1_000;
 
+/** In an emulated machine that has to share its processor, starting a daemon alone takes most of a minute. */
+const IN_STEP_MAX_MS = 180_000;
 const BUSY_POLL_MS = 200;
 const BUSY_MAX_MS = 10_000;
 
@@ -112,7 +114,7 @@ export class Ground {
         s.installed === spis.size &&
         s.list?.length === spis.size &&
         s.list.every(({ spi }) => spis.has(Number(spi))),
-      { sas: true },
+      { sas: true, timeoutMs: IN_STEP_MAX_MS },
     );
     stage.say(`${standby} is a complete standby with ${status.sas} SAs, term ${status.term}`);
   }

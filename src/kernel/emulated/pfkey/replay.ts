@@ -17,7 +17,7 @@ import { writeCurrent, writeSaExtension } from './write-sa.ts';
  */
 
 const Threshold = { PACKETS: 4, MILLISECONDS: 8, SIZE: 16 } as const;
-const State = { MODE: 4, OSEQ: 8, SEQ: 16, WINDOW: 24, BMP_LEN: 28, BITMAP: 32 } as const;
+const State = { MODE: 4, OSEQ: 8, SEQ: 16, WINDOW: 24, BMP_LEN: 28, PACKETS_HIGH: 32, BITMAP: 40 } as const;
 const Reason = { REASON: 4, SIZE: 8 } as const;
 const U32_MAX = 0xffff_ffff;
 
@@ -30,15 +30,15 @@ export function pfkeyReplayFrontEnd(own: Namespace): ReplayCallback {
   };
 }
 
-/** Somebody has set the state of an SA. */
-export function sendReplaySet(ns: Namespace, slot: number): void {
-  if (ns.sad.has(slot, RowBit.TOLD_TO_PFKEY)) sendReplayNotify(ns, slot, ReplayReason.SET);
+/** Somebody has set the state of an SA, with a request of this number. */
+export function sendReplaySet(ns: Namespace, slot: number, seq: number, pid: number): void {
+  if (ns.sad.has(slot, RowBit.TOLD_TO_PFKEY)) sendReplayNotify(ns, slot, ReplayReason.SET, seq, pid);
 }
 
-function sendReplayNotify(ns: Namespace, slot: number, reason: number): void {
+function sendReplayNotify(ns: Namespace, slot: number, reason: number, seq = 0, pid = 0): void {
   const { pfkeyWriter: writer, memoryPressure } = ns.host;
   if (memoryPressure) return;
-  writeReplay(ns, slot, PfkeyMsg.X_REPLAY_NOTIFY, 0, 0);
+  writeReplay(ns, slot, PfkeyMsg.X_REPLAY_NOTIFY, seq, pid);
   const at = writer.extension(PfkeyExt.replayReason, Reason.SIZE);
   writer.bytes[at + Reason.REASON] = reason;
   writer.end();
@@ -139,6 +139,7 @@ function writeState(ns: Namespace, slot: number): void {
   writer.u64(at + State.SEQ, word(place.seqHi) * 2 ** 32 + word(place.seq));
   writer.u32(at + State.WINDOW, place.window < 0 ? sad.replayWindow(slot) : word(place.window));
   writer.u32(at + State.BMP_LEN, count);
+  writer.words(at + State.PACKETS_HIGH, sad.words, sad.row(slot) + Row.PACKETS + HIGH_WORD, 1);
   writer.words(at + State.BITMAP, words, live + place.bitmap, count);
 }
 
@@ -167,7 +168,7 @@ export function replaySet(r: PfkeyRequest): number {
   if (ns.sad.state(slot) !== SaState.VALID) return Errno.EINVAL;
   if (state >= 0 && !fits(r, state, slot)) return Errno.EINVAL;
   if (state >= 0) setState(r, state, slot);
-  if (current >= 0) setCurrent(r, current, slot);
+  if (current >= 0) setCurrent(r, current, state < 0 ? 0 : r.u32(state + State.PACKETS_HIGH), slot);
   if (thresholds !== undefined) setThresholds(ns, slot, thresholds);
   announceReplaySet(ns, slot, { seq: r.seq, pid: r.pid, hasState: state >= 0 || current >= 0 });
   ns.host.pfkeyWriter.copy(r.bytes, r.bytes.length, 0);
@@ -190,6 +191,8 @@ function fits(r: PfkeyRequest, at: number, slot: number): boolean {
 const WORD_BYTES = 8;
 /** Where in a 64-bit number its lower half is. */
 const LOW_AT = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1 ? 0 : 4;
+/** Which of its two words is the upper half. */
+const HIGH_WORD = LOW_AT === 0 ? 1 : 0;
 const lower = (r: PfkeyRequest, at: number): number => r.u32(at + LOW_AT);
 const upper = (r: PfkeyRequest, at: number): number => r.u32(at + 4 - LOW_AT);
 
@@ -211,14 +214,14 @@ function setState(r: PfkeyRequest, at: number, slot: number): void {
   takeSnapshot(r.ns, slot);
 }
 
-function setCurrent(r: PfkeyRequest, at: number, slot: number): void {
+function setCurrent(r: PfkeyRequest, at: number, packetsHigh: number, slot: number): void {
   const { sad } = r.ns;
   const row = sad.row(slot);
   const put = (to: number, from: number, count: number): void => {
     for (let i = 0; i < count; i++) sad.words[row + to + i] = r.u32(at + from + 4 * i);
   };
-  sad.words.fill(0, row + Row.PACKETS, row + Row.PACKETS + 2);
-  put(Row.PACKETS + LOW_AT / 4, Lifetime.ALLOCATIONS, 1);
+  sad.words[row + Row.PACKETS + HIGH_WORD] = packetsHigh;
+  put(Row.PACKETS + 1 - HIGH_WORD, Lifetime.ALLOCATIONS, 1);
   put(Row.BYTES, Lifetime.BYTES, 2);
   put(Row.ADD_TIME, Lifetime.ADDTIME, 2);
   put(Row.USE_TIME, Lifetime.USETIME, 2);

@@ -1,4 +1,5 @@
 import { KernelError, syscallError } from '../../errors.ts';
+import type { PfkeyOpenOptions } from '../../kernel.ts';
 import { DATAGRAM_BYTES_MAX, DatagramSocket } from '../datagram-socket.ts';
 import { Errno } from '../errno.ts';
 import type { TypeOf } from '../faults.ts';
@@ -14,7 +15,10 @@ const SPARE_BYTES = 16;
 
 const pfkeyType: TypeOf = (message) => message[Msg.TYPE] as number;
 
-/** One PF_KEY socket of the emulated kernel. Messages that it has no room for are lost without a word: there are no overruns. */
+/**
+ * One PF_KEY socket of the emulated kernel. As on Linux, messages that it has no room for are lost without a word, unless it was opened with
+ * `tellOverruns`, which only this kernel has.
+ */
 export class EmulatedPfkeySocket extends DatagramSocket implements PfkeyListener {
   registered = 0;
   promiscuous = false;
@@ -25,10 +29,13 @@ export class EmulatedPfkeySocket extends DatagramSocket implements PfkeyListener
   #parts = 0;
   /** Where messages go while a reader is at it. */
   #reading: DatagramQueue | undefined;
+  readonly #tellsOverruns: boolean;
+  #overrun = false;
 
-  constructor(ns: Namespace, receiveBufferBytes: number | undefined) {
+  constructor(ns: Namespace, { receiveBufferBytes, tellOverruns = false }: PfkeyOpenOptions = {}) {
     super(ns.host, receiveBufferBytes, pfkeyType);
     this.#ns = ns;
+    this.#tellsOverruns = tellOverruns;
     ns.pfkey.add(this);
   }
 
@@ -58,6 +65,7 @@ export class EmulatedPfkeySocket extends DatagramSocket implements PfkeyListener
     const queue = this.#reading ?? this.queue;
     if (this.#reading === undefined && queue.charged > this.receiveBufferBytes) {
       this.drops++;
+      this.#overrun = this.#tellsOverruns;
       return false;
     }
     queue.enqueue(bytes, length, 0, truesizeOf(length + SPARE_BYTES, this.host.profile.smallHead));
@@ -103,6 +111,12 @@ export class EmulatedPfkeySocket extends DatagramSocket implements PfkeyListener
     this.#dump?.end();
     this.#dump = undefined;
     this.#part = undefined;
+  }
+
+  protected override takeOverrun(): boolean {
+    const overrun = this.#overrun;
+    this.#overrun = false;
+    return overrun;
   }
 
   protected get isDumping(): boolean {
