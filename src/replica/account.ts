@@ -72,6 +72,7 @@ export function onAevents(s: State, cursor: Aevents, nowMs: number): void {
       continue;
     }
     if (s.unsure.size > 0 && s.unsure.has(record)) {
+      s.unsure.set(record, Math.max(progressOf({ counters: countersAt(cursor) }), s.unsure.get(record) ?? 0));
       readCounters(s, [record]);
       continue;
     }
@@ -140,7 +141,7 @@ export function putSa(s: State, message: Sa, nowMs: number, isRead = false): SaR
     ...newRecordState(),
   };
   s.sas.add(record);
-  if (known && isRead) s.unsure.add(record);
+  if (known && isRead) s.unsure.set(record, 0);
   watch(s, record, nowMs);
   if (ceiling === undefined) grantFirst(s, [record]);
   else takeOverCeiling(s, record, ceiling);
@@ -171,7 +172,8 @@ export function onPolicyGone(s: State, { attributes }: XfrmMessage<'DELPOLICY'>)
 
 export function drop(s: State, record: SaRecord): void {
   s.sas.remove(record);
-  for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard, s.unsure]) set.delete(record);
+  for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard]) set.delete(record);
+  s.unsure.delete(record);
   for (const peer of s.standbys) peer.behind.delete(record);
   s.tell({ type: 'saDelete', handle: record.handle });
 }

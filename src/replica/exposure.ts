@@ -48,7 +48,7 @@ export function exposureOf(s: State, nowMs: number): TotalExposure | undefined {
 type Each = (record: SaRecord) => Exposure;
 
 /** The standby that knows most, as none of a node that is not there is asked to take over. */
-function ofActive({ peers }: State, nowMs: number): Each | undefined {
+function ofActive({ peers, unsure }: State, nowMs: number): Each | undefined {
   let best: Peer | undefined;
   for (const peer of peers.values()) if (provenOf(peer) > provenOf(best)) best = peer;
   if (best === undefined) return undefined;
@@ -63,7 +63,8 @@ function ofActive({ peers }: State, nowMs: number): Each | undefined {
       : thresholds.packets > 0
         ? thresholds.packets - 1
         : Math.ceil(heldBack(thresholds, (ms) => packetsWithin(rate, ms), unknownMs));
-    const packets = Math.max(0, progressOf(record) - arrived(peer, record)) + held;
+    const progress = Math.max(progressOf(record), unsure.get(record) ?? 0);
+    const packets = Math.max(0, progress - arrived(peer, record)) + held;
     if (packets === 0) return NONE;
     return { packets, ms: unknownMs + (held > 0 ? latestMs(thresholds) : 0) };
   };

@@ -141,7 +141,8 @@ export function becomeStandby(s: State): void {
   if (s.demoteAsked) s.emit({ type: 'demoted' });
   s.demoteAsked = false;
   s.dirty = [];
-  for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard, s.unsure]) set.clear();
+  for (const set of [s.awake, s.adapting, s.thresholdsDue, s.unheard]) set.clear();
+  s.unsure.clear();
   s.sweep = undefined;
   for (const record of s.sas) {
     record.dirty = false;

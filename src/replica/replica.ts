@@ -24,12 +24,10 @@ import { policyKey } from './install.ts';
 import { applyCounters, onCollision, reconcile } from './mirror.ts';
 import { abandonHandover, demote, dismiss, promote, resync, switchover } from './operator.ts';
 import type { Peer } from './peer.ts';
-
 import { onPeerFrame } from './peer-frames.ts';
 import { noteMove } from './quiet.ts';
 import { claim, onHello } from './reign.ts';
-import { type Aevents, saKey, type Thresholds } from './sa.ts';
-
+import { type Aevents, countersOf, isParked, saKey, type Thresholds } from './sa.ts';
 import { type ReplicaSettings, State } from './state.ts';
 import { onReadCounters, sweep } from './sweep.ts';
 import { becomeActive, onOpened, onTermStored, open } from './takeover.ts';
@@ -100,7 +98,9 @@ export class Replica {
     switch (message.kind) {
       case 'NEWSA':
         s.noteEvent(saKey(saIdOf(message)), true);
-        if (active) putSa(s, message, nowMs);
+        // One that was put in parked, by this node before it was active, has moved since.
+        if (active && isParked(message, countersOf(message))) s.readSa(saIdOf(message), 0);
+        else if (active) putSa(s, message, nowMs);
         break;
       case 'UPDSA':
         // The event shows the request, not the SA (xfrm_user.c:xfrm_add_sa); ask for the SA.
@@ -330,10 +330,11 @@ export class Replica {
   answerPing(name: string, timeMs: number, takes?: (peer: string) => boolean): void {
     const s = this.state;
     const peer = this.#peer(name);
+    const isUnsure = s.unsure.size > 0;
     s.unsure.clear();
     if (s.role !== 'active' || s.phase !== 'steady' || s.resyncsPending > 0 || !peer.streaming) return;
-    if (s.effects.some(({ type }) => type === 'readThresholds')) {
-      // Somebody has set thresholds, and what the kernel holds back by them is not known yet: after that.
+    if (s.effects.some(({ type }) => type === 'readThresholds' || (isUnsure && type === 'readCounters'))) {
+      // Somebody has set thresholds, and what the kernel holds back by them is not known yet, or how far an SA has come: after that.
       s.emit({ type: 'pong', to: name, timeMs });
       return;
     }

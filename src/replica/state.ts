@@ -154,8 +154,11 @@ export class State {
   readonly wanting = new Set<SaRecord>();
   /** Active: SAs with a ceiling of which the kernel would not say that they receive. */
   readonly unheard = new Set<SaRecord>();
-  /** Active: SAs that were read in place of others; what events say of their identity may be older, until the event socket was read to its end. */
-  readonly unsure = new Set<SaRecord>();
+  /**
+   * Active: SAs that were read in place of others; what events say of their identity may be older, until the event socket was read to its
+   * end. And how far they have come, if it is not.
+   */
+  readonly unsure = new Map<SaRecord, number>();
   /** Standby: SAs that a takeover of this node has left open. Their numbers are its own: any account takes their place. */
   readonly leftOpen = new Set<SaRecord>();
   nextAsk = 1;

@@ -1,8 +1,9 @@
 import type { Result } from '../client/index.ts';
 import { onAdapted } from './adapt.ts';
 import type { Write } from './effects.ts';
+import { deleteSa } from './install.ts';
 import { installing } from './mirror.ts';
-import type { State } from './state.ts';
+import { type State, write } from './state.ts';
 
 const EEXIST = 17;
 const ESRCH = 3;
@@ -23,6 +24,14 @@ export function onWritten(s: State, writes: readonly Write[], results: readonly 
       if (!record?.installed) return;
       record.installed = false;
       if (s.settings.install === 'immediate') s.write(installing(s, record));
+    } else if (op === 'counters' && s.role === 'standby' && record?.installed) {
+      // What could not be parked might send: it goes, and is put in anew by the next account or the takeover.
+      record.installed = false;
+      s.counts.writesFailed++;
+      s.log('warn', `the kernel refused the numbers of an SA, which is removed from it: ${error.message}`, {
+        spi: record.id.spi,
+      });
+      s.write([write('delete', handle, deleteSa(record))]);
     } else if (op === 'adapt' && record) {
       record.tuning = 'theirs';
     } else if (op === 'open') {

@@ -399,8 +399,10 @@ export class Checks {
   /** S3: within a term, the counters of a replica do not go back. */
   #lookAtRecords({ name, daemon }: Gateway): void {
     if (daemon === undefined) return;
-    const { sas, term } = daemon.state;
+    const { sas, term, leftOpen } = daemon.state;
     for (const record of sas) {
+      // What a takeover of its own has left open is no account of this term.
+      if (leftOpen.has(record)) continue;
       const { oseq, oseqHi, seq, seqHi, packets } = record.counters;
       const now = { term, oseq: oseqHi * TWO_32 + oseq, seq: seqHi * TWO_32 + seq, packets };
       const before = this.#records.get(record);

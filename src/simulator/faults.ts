@@ -98,7 +98,8 @@ export const actions: Readonly<Record<OperationKind, Action>> = {
     for (const gateway of world.gateways) {
       const { kernel } = gateway;
       kernel.fault = (request) => {
-        if (request.kind !== 'NEWAE' || gateway.daemon?.state.phase !== 'takingOver') return undefined;
+        // Positions are being written: not what was to be written before.
+        if (request.kind !== 'NEWAE' || (gateway.daemon?.state.takeover?.positions.size ?? 0) === 0) return undefined;
         kernel.fault = () => undefined;
         return ENOMEM;
       };

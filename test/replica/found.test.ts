@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { newAevent, type Sa, saIdOf } from '../../src/client/index.ts';
-import { type FrameBody, termAfter } from '../../src/replica/index.ts';
+import { exposureOf, type FrameBody, termAfter } from '../../src/replica/index.ts';
 import { sa } from '../../src/simulator/sas.ts';
 import { SaDir } from '../../src/xfrm/index.ts';
 import { recordOf, type TestNode, TIMER_MS, World, type WorldOptions } from './world.ts';
@@ -299,11 +299,32 @@ it('events of an SA whose SPI was given out anew, all that lost, do not count fo
   a.replica.resync();
   while (a.step()) {}
   world.settle();
-  world.pass(TIMER_MS);
   expect([a, b].map((node) => recordOf(node, id(IN))?.counters.seq)).toEqual([0, 0]);
-  a.kernel.accept(id(IN), 1n);
+  // What is said of the new one is not followed at once, and counts as exposed.
+  for (let n = 1n; n <= 6n; n++) a.kernel.accept(id(IN), n);
+  a.readEvents();
+  const record = recordOf(a, id(IN));
+  expect(record && exposureOf(a.state, world.nowMs)?.of.get(record)?.packets).toBeGreaterThanOrEqual(6);
   world.pass(TIMER_MS);
-  expect([a, b].map((node) => recordOf(node, id(IN))?.counters.seq)).toEqual([1, 1]);
+  expect([a, b].map((node) => recordOf(node, id(IN))?.counters.seq)).toEqual([6, 6]);
+});
+
+it('what its own kernel has said of SAs that it put in as a standby does not count once it is active (S7)', () => {
+  const world = pair([sa(OUT)]);
+  const { a, b } = world;
+  a.kernel.delete(id(OUT));
+  a.kernel.add(sa(OUT, { key: 2 }));
+  a.readEvents();
+  while (a.step()) {}
+  while (world.deliver(a)) {}
+  a.powerOff();
+  b.replica.promote(world.nowMs, { force: false });
+  // The events of its own deletion and installation wait in its socket until then.
+  while (b.step()) {}
+  expect(b.state.role).toBe('active');
+  world.settle();
+  expect(recordOf(b, id(OUT))?.counters.oseq).toBe(Number(b.kernel.get(id(OUT))?.oseq));
+  expect(b.kernel.transmit(id(OUT))).toBeDefined();
 });
 
 describe('an account of an earlier reign', () => {

@@ -410,3 +410,17 @@ describe('the link', () => {
     ).toEqual(['a', 'b']);
   });
 });
+
+it('an SA that a standby cannot park does not stay in its kernel, and is there after the takeover', () => {
+  const world = pair();
+  const { a, b } = world;
+  b.kernel.fault = (request) => (request.kind === 'NEWAE' ? 12 : undefined);
+  a.kernel.add(sa(0x103));
+  world.settle();
+  expect(b.kernel.get(id(0x103))).toBeUndefined();
+  expect(b.said.filter((line) => line.includes('removed from it'))).toHaveLength(1);
+  b.kernel.fault = () => undefined;
+  a.powerOff();
+  world.promote(b);
+  expect(b.kernel.transmit(id(0x103))).toBeGreaterThan(0n);
+});

@@ -292,9 +292,9 @@ class Game {
 
   /** At whoever has the addresses; a packet under another key does not authenticate. */
   #arrive(i: number, key: number, n: bigint): void {
-    const { holder, actives } = this.world;
-    // Of two that believe to be active, the older one gets nothing: the fence's part.
-    if (actives.some(({ state }) => holder !== undefined && state.term > holder.state.term)) return;
+    const { holder, nodes } = this.world;
+    // Once a newer reign has begun, the older one gets nothing, also if nobody is left: the fence's part.
+    if (nodes.some(({ disk }) => holder !== undefined && disk.term > holder.state.term)) return;
     const id = saIdOf(this.#sa(i));
     if (holder === undefined || holder.kernel.get(id)?.sa.attributes.algAead?.key[0] !== key) return;
     if (!holder.kernel.accept(id, n)) return;
@@ -359,6 +359,7 @@ class Game {
       if (!alive || rest.node.state.role !== 'standby') continue;
       const { state } = rest.node;
       for (const record of state.sas) {
+        if (state.leftOpen.has(record)) continue;
         const { oseq, oseqHi, seq, seqHi } = record.counters;
         const now = { term: state.term, oseq: whole(oseqHi, oseq), seq: whole(seqHi, seq) };
         const before = this.#seen.get(record);
