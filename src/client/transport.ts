@@ -14,6 +14,8 @@ export interface TransportOptions {
   /** How long an answer may take. The kernel answers at once; this bounds what should not happen. */
   readonly timeoutMs?: number;
   readonly receiveBufferBytes?: number;
+  /** The number of the first request, else 1. Announcements of what a request has done carry its number. */
+  readonly firstSeq?: number;
 }
 
 /** Messages in one sendmsg(2): more gains nothing (the answers wait in the receive buffer meanwhile). */
@@ -67,11 +69,10 @@ export class Transport implements AsyncDisposable {
     socket.onError((error) => this.#failAll('ERR_CLOSED', `the socket failed: ${error.message}`, error));
   }
 
-  /** @param lastSeq the sequence number before the first one that is used */
-  static async open(kernel: Kernel, options: TransportOptions = {}, lastSeq = 0): Promise<Transport> {
+  static async open(kernel: Kernel, options: TransportOptions = {}): Promise<Transport> {
     const { receiveBufferBytes } = options;
     const socket = await kernel.open(receiveBufferBytes === undefined ? {} : { receiveBufferBytes });
-    return new Transport(socket, options.timeoutMs ?? TIMEOUT_MS, lastSeq);
+    return new Transport(socket, options.timeoutMs ?? TIMEOUT_MS, (options.firstSeq ?? 1) - 1);
   }
 
   get portId(): number {

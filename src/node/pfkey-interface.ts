@@ -21,6 +21,12 @@ import { PfkeyReplay, wishedOf } from './pfkey-replay.ts';
 /** What PF_KEY cannot say: policies with interface ids and marks, and migrations. No AEVENTS, no SAs. */
 const NETLINK_GROUPS = [XfrmGroup.POLICY, XfrmGroup.MIGRATE];
 
+/**
+ * Requests by netlink have numbers from here on: PF_KEY tells of what they have done with their number and the socket's port, which may be the
+ * process id of PF_KEY programs of this process. After 2^31 requests they begin at 1, and are not known as own any more: then the SAs are read.
+ */
+const OWN_SEQ_FIRST = 0x8000_0000;
+
 /** Byte offset in sadb_msg. */
 const TYPE_AT = 1;
 
@@ -69,7 +75,7 @@ export class PfkeyInterface implements KernelInterface {
     try {
       const requests = await open(ReplayClient.open(kernel));
       const socket = await open(openReplayEvents(kernel, receiveBufferBytes));
-      const netlink = await open(XfrmClient.open(kernel));
+      const netlink = await open(XfrmClient.open(kernel, { firstSeq: OWN_SEQ_FIRST }));
       const policies = await open(kernel.open({ groups: NETLINK_GROUPS, receiveBufferBytes }));
       return new PfkeyInterface({ netlink, requests, socket, policies }, events);
     } catch (error) {
@@ -189,8 +195,8 @@ export class PfkeyInterface implements KernelInterface {
       this.#replay.forgetAll();
       replica.onFlushed();
     } else if (id !== undefined) {
-      // What goes by netlink is told with its port: SAs that this node makes are heard of already, and its own ceilings it knows.
-      const isOwn = message.pid === this.#netlink.portId;
+      // SAs that this node makes are heard of already, and its own ceilings it knows.
+      const isOwn = message.pid === this.#netlink.portId && message.seq >= OWN_SEQ_FIRST;
       const isSoft = message.kind === 'EXPIRE' && message.extensions.lifetimeHard === undefined;
       const isGone = message.kind === 'DELETE' || (message.kind === 'EXPIRE' && !isSoft);
       if (isGone || (message.kind === 'ADD' && !isOwn)) this.#replay.forget(id);

@@ -331,7 +331,7 @@ describe('sequence numbers', () => {
   it('wrap while a request still waits, without 0', async () => {
     const waiting = new Set<number>([0xffffffff]);
     const kernel = new ScriptedKernel((request) => (waiting.has(request.seq) ? undefined : [ack(request)]));
-    await using first = await Transport.open(kernel, {}, 0xfffffffe);
+    await using first = await Transport.open(kernel, { firstSeq: 0xffffffff });
     const pending = first.request(setCounter(0));
     expect(await first.batch(counters(3))).toEqual([{}, {}, {}]);
     expect(kernel.socket.requests.map(({ seq }) => seq)).toEqual([0xffffffff, 1, 2, 3]);

@@ -279,6 +279,16 @@ describe('X_REPLAY_SET', () => {
     expect(told(w)).toEqual([[SET, 7n, 8n]]);
   });
 
+  it('shows numbers at their very end', () => {
+    const w = here();
+    const end = 0xffff_ffff;
+    const replayEsnVal = { bmpLen: 2, oseq: end, seq: end, oseqHi: end, seqHi: end - 1, replayWindow: 64, bmp: [0, 0] };
+    const sa = newSa({ replayEsnVal });
+    ask(w, { ...sa, body: { ...sa.body, replayWindow: 0, flags: 128 } });
+    pfkeyReceived(w.pfkey);
+    expect(get(w).extensions.replayState).toMatchObject({ oseq: 2n ** 64n - 1n, seq: 2n ** 64n - 1n - 2n ** 32n });
+  });
+
   it('sets and shows packet counts of more than 32 bits', () => {
     const w = here();
     add(w, threshold(10, 0));

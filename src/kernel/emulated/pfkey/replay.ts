@@ -135,8 +135,12 @@ function writeState(ns: Namespace, slot: number): void {
   const count = bitmapLength(ns, slot);
   const at = writer.extension(PfkeyExt.replayState, align8(State.BITMAP + 4 * count));
   writer.bytes[at + State.MODE] = modes[sad.replayMode(slot)];
-  writer.u64(at + State.OSEQ, word(place.oseqHi) * 2 ** 32 + word(place.oseq));
-  writer.u64(at + State.SEQ, word(place.seqHi) * 2 ** 32 + word(place.seq));
+  const halves = (to: number, low: number, high: number): void => {
+    writer.u32(to + LOW_AT, word(low));
+    writer.u32(to + 4 - LOW_AT, word(high));
+  };
+  halves(at + State.OSEQ, place.oseq, place.oseqHi);
+  halves(at + State.SEQ, place.seq, place.seqHi);
   writer.u32(at + State.WINDOW, place.window < 0 ? sad.replayWindow(slot) : word(place.window));
   writer.u32(at + State.BMP_LEN, count);
   writer.words(at + State.PACKETS_HIGH, sad.words, sad.row(slot) + Row.PACKETS + HIGH_WORD, 1);
