@@ -249,7 +249,7 @@ export class World {
     if (standby.state.term !== daemon.state.term) return 'the terms differ';
     // One whose numbers are used up is taken by no kernel, if it has a direction.
     // Nor one whose hard limit its packets have reached: a kernel looks at that when it is told of the limit.
-    const limited = new Set([...this.lives.values()].flatMap(({ id, byHand }) => (byHand ? [saKey(id)] : [])));
+    const limited = new Set([...this.lives.values()].flatMap(({ id, expires }) => (expires ? [saKey(id)] : [])));
     const here = [...active.kernel.sas].flatMap(([key, sa]) => (isExhausted(sa) || limited.has(key) ? [] : [key]));
     const known = [...standby.state.sas].length;
     if (known !== daemon.state.sas.size)
