@@ -12,7 +12,7 @@ export function register(program: Command): void {
       'after',
       `
 Runs in the foreground, logs JSON lines to standard error, ends on SIGTERM or SIGINT. Needs CAP_NET_ADMIN
-unless kernel.type is "emulated".
+unless kernel.type is "emulated". An emulated kernel can be spoken to over PF_KEY (kernel.via = "pfkey").
 A node that is active when it ends leaves its SAs as they are; the standby is told nothing and takes over only when promoted.
 
 Example:
