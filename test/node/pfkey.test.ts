@@ -108,7 +108,7 @@ async function running(sas: readonly Sa[] = [], settings: (string | Record<strin
   const heard = { a: overhear(doors.a), b: overhear(doors.b) };
   await made.start('a', doors.a);
   await made.start('b', doors.b);
-  await made.until('b', (s) => s.complete && s.unseenMs !== null);
+  await made.until('b', (s) => s.complete && s.unseenMs !== null && s.installed === s.sas);
   return { cluster: made, doors, heard };
 }
 
