@@ -355,6 +355,8 @@ export class Replica {
       adapt(s, nowMs);
       sweep(s, nowMs);
     }
+    // A restart must find what this node is now, not what it was.
+    if (s.unstored && s.phase === 'steady') s.persist({ term: s.term, role: s.role });
     if (s.role === 'standby') sortOutDeleted(s, nowMs);
     warnOfCeilings(s);
     countVotes(s, nowMs);
@@ -414,6 +416,10 @@ export class Replica {
 
   onPersisted({ term, role, promised = 0 }: Durable, nowMs: number): void {
     const s = this.state;
+    if (s.unstored && term === s.term && role === s.role) {
+      s.unstored = false;
+      s.log('info', `stored: ${role}, term ${term}`);
+    }
     if (s.takeover?.term === term) {
       if (s.takeover.opened) becomeActive(s, s.takeover, nowMs);
       else if (s.rules.durable) onTermStored(s, s.takeover);
@@ -425,11 +431,13 @@ export class Replica {
   /** The term could not be stored: what depended on it does not happen. */
   onPersistFailed(reason: string, nowMs: number): void {
     const s = this.state;
-    s.log('error', `cannot store the term: ${reason}`);
+    // Said once: it is tried again with each tick.
+    if (!s.unstored || s.phase !== 'steady') s.log('error', `cannot store the term: ${reason}`);
+    s.unstored = true;
     if (s.vote) onWithdrawn(s, s.vote.term);
     if (s.phase === 'handingOver') goOn(s, `its role cannot be stored (${reason})`);
     if (s.takeover?.opened) {
-      s.log('error', 'after a restart this node would be a standby');
+      s.log('error', 'after a restart this node would be a standby, as long as its role cannot be stored');
       becomeActive(s, s.takeover, nowMs);
     }
     if (s.phase !== 'takingOver') return;

@@ -121,6 +121,8 @@ export class State {
   /** Active since the start: when they are taken even if another node is not heard of. */
   claimByMs = 0;
   takeover: Takeover | undefined;
+  /** Role and term are not on disk as they are. */
+  unstored = false;
   /** Standby: this daemon's last life has died in a takeover, and SAs may be open. */
   unfinished = false;
   /** How the takeover went; told once the addresses are claimed. */

@@ -161,7 +161,8 @@ export class Operator {
         daemon?.idle &&
         daemon.state.role === 'standby' &&
         daemon.state.phase === 'steady' &&
-        daemon.state.term >= term
+        daemon.state.term >= term &&
+        !daemon.state.unstored
       )
         this.#lift(gateway);
       else if (!othersReign && nowMs - (this.#fencedSinceMs.get(gateway) ?? nowMs) > POWER_CYCLE_MS && gateway.reigns) {

@@ -1,6 +1,6 @@
 import type { Sa } from '../client/index.ts';
 import { VirtualClock } from '../kernel/emulated/index.ts';
-import { allRules, type ReplicaSettings, type TakeoverReport } from '../replica/index.ts';
+import { allRules, type ReplicaSettings, saKey, type TakeoverReport } from '../replica/index.ts';
 import { Checks, type Violation } from './checks.ts';
 import type { Answer, Daemon, Watch } from './daemon.ts';
 import { actions } from './faults.ts';
@@ -248,7 +248,9 @@ export class World {
     if (!standby.state.complete) return `${other.name} is not complete`;
     if (standby.state.term !== daemon.state.term) return 'the terms differ';
     // One whose numbers are used up is taken by no kernel, if it has a direction.
-    const here = [...active.kernel.sas].flatMap(([key, sa]) => (isExhausted(sa) ? [] : [key]));
+    // Nor one whose hard limit its packets have reached: a kernel looks at that when it is told of the limit.
+    const limited = new Set([...this.lives.values()].flatMap(({ id, expires }) => (expires ? [saKey(id)] : [])));
+    const here = [...active.kernel.sas].flatMap(([key, sa]) => (isExhausted(sa) || limited.has(key) ? [] : [key]));
     const known = [...standby.state.sas].length;
     if (known !== daemon.state.sas.size)
       return `${active.name} has ${daemon.state.sas.size} SAs, ${other.name} ${known}`;

@@ -327,6 +327,38 @@ it('what its own kernel has said of SAs that it put in as a standby does not cou
   expect(b.kernel.transmit(id(OUT))).toBeDefined();
 });
 
+describe('a role that cannot be stored', () => {
+  it('is stored later: an active that has stepped down does not come back as one (S2)', () => {
+    const world = pair();
+    const { a, b } = world;
+    a.diskFault = 'no space left';
+    world.promote(b, true);
+    world.pass(100).pass(100);
+    expect(a.disk).toMatchObject({ term: 1, role: 'active' });
+    expect(a.said.filter((line) => line.includes('cannot store the term'))).toHaveLength(1);
+    a.diskFault = undefined;
+    world.pass(100);
+    expect(a.disk).toEqual({ term: 2, role: 'standby' });
+    world.cut();
+    a.crash();
+    a.start();
+    expect(a.state.role).toBe('standby');
+  });
+
+  it('is stored later: a new active stays one after a restart', () => {
+    const world = pair();
+    const { a, b } = world;
+    a.powerOff();
+    b.replica.promote(world.nowMs, { force: false });
+    while (b.step()) if (b.state.takeover?.positions.size === 2) b.diskFault = 'no space left';
+    expect(b.state.role).toBe('active');
+    expect(b.disk).toEqual({ term: 2, role: 'standby', opening: true });
+    b.diskFault = undefined;
+    world.pass(100);
+    expect(b.disk).toEqual({ term: 2, role: 'active' });
+  });
+});
+
 describe('an account of an earlier reign', () => {
   it('is not a whole one: whoever has begun the newer term may have sent above it (S1, S5)', () => {
     const world = pair([sa(OUT)], { mode: 'safe', numbersMin: 16 });
