@@ -316,6 +316,7 @@ describe('what PF_KEY cannot do', () => {
     const mark = { value: 5, mask: 0xff };
     const { cluster, doors } = await running([sa(0x400, { attributes: { mark } })]);
     expect((await cluster.status('a')).sas).toBe(2);
+    await cluster.until('b', (s) => s.sas === 2 && s.installed === 2);
     expect(cluster.said('a', 'SAs with a mark are left alone')).toHaveLength(1);
     expect(doors.count('a')).toBe(3);
     expect(doors.count('b')).toBe(2);
