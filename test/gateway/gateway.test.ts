@@ -138,7 +138,7 @@ describe('a user-space gateway', () => {
     sendInside(old, 'a', 2);
     fresh.gateway.start();
     await expect.poll(() => fresh.gateway.counts).toEqual({ OPENED: 1, SEALED: 1 });
-    expect(received(old)).toEqual([1]);
+    await expect.poll(() => received(old)).toEqual([1]);
     expect(old.gateway.counts).toEqual({});
     old.gateway.start();
     sendInside(old, 'a', 3);
