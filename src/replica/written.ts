@@ -1,9 +1,9 @@
 import type { Result } from '../client/index.ts';
-import { onAdapted } from './adapt.ts';
-import type { Write } from './effects.ts';
-import { deleteSa } from './install.ts';
-import { installing } from './mirror.ts';
-import { type State, write } from './state.ts';
+import { onAdapted } from './active/adapt.ts';
+import { deleteSa } from './sa/install.ts';
+import { installing } from './standby/mirror.ts';
+import type { Write } from './state/effects.ts';
+import { type State, write } from './state/state.ts';
 
 const EEXIST = 17;
 const ESRCH = 3;

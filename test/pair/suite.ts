@@ -1,6 +1,6 @@
 import { ok, deepStrictEqual as same } from 'node:assert';
 import { saIdOf } from '../../src/client/index.ts';
-import { canBeParked } from '../../src/replica/plan.ts';
+import { canBeParked } from '../../src/replica/sa/plan.ts';
 import { XFRM_INF } from '../../src/xfrm/index.ts';
 import { CONNECTIONS, ESN, LEGACY, saOf } from './connections.ts';
 import type { Gateway, MakeMachine } from './machine.ts';

@@ -12,7 +12,7 @@ import {
   type SaRecord,
   type TakeoverReport,
 } from '../../src/replica/index.ts';
-import { saKey } from '../../src/replica/sa.ts';
+import { saKey } from '../../src/replica/sa/table.ts';
 import { address } from '../../src/simulator/sas.ts';
 import { SteppedKernel } from '../../src/simulator/stepped-kernel.ts';
 import { AeventCursor, decodeMessage, XfrmMsg } from '../../src/xfrm/index.ts';

@@ -1,66 +1,13 @@
-import { type Policy, type SaId, usersaId } from '../client/index.ts';
-import type { AdaptSettings } from './adapt.ts';
+import { type Policy, type SaId, usersaId } from '../../client/index.ts';
+import { allRules, type Rules } from '../rules.ts';
+import type { Counters } from '../sa/counters.ts';
+import type { SaRecord } from '../sa/record.ts';
+import { SaTable } from '../sa/table.ts';
 import type { Durable, Effect, Purpose, ReadPurpose, TakeoverReport, Write } from './effects.ts';
 import type { FrameBody, Role } from './frames.ts';
-import type { Ask, GrantSettings } from './grants.ts';
-import { type Held, type HeldSettings, newHeld } from './held.ts';
 import { newPeer, type Peer } from './peer.ts';
-import type { PlanSettings, Position } from './plan.ts';
-import { allRules, type Rules } from './rules.ts';
-import { type Counters, type SaRecord, SaTable } from './sa.ts';
-import type { Selection } from './select.ts';
-import type { Used } from './used.ts';
-import type { Account, Votes } from './votes.ts';
-
-export interface ReplicaSettings {
-  readonly cluster: string;
-  readonly node: string;
-  /** The names of the other nodes. */
-  readonly peers: readonly string[];
-  readonly version: string;
-  readonly littleEndian: boolean;
-  readonly selection: Selection;
-  readonly plan: PlanSettings;
-  readonly grants: GrantSettings;
-  readonly exposure: AdaptSettings;
-  /** The active reads the counters of every SA once in so long, as the kernel can lose an event without a word. 0: never. */
-  readonly sweepMs: number;
-  /** Standby: deletions that are too many at once. */
-  readonly held: HeldSettings;
-  /** `immediate`: the standby keeps SAs in its kernel, unable to send. `takeover`: it holds them back until it takes over. */
-  readonly install: 'immediate' | 'takeover';
-  /** How long the kernel must be quiet before a planned switchover reads the final counters, and how long that is waited for. */
-  readonly drainMs: number;
-  readonly drainMaxMs: number;
-  /** A node that starts as active takes the addresses when all others agree, or one has not been heard of for so long. */
-  readonly claimAfterMs: number;
-  /** The unit of `etimerThresh` in requests, as so many a second; left out: jiffies of the kernel, whose length is found out. */
-  readonly hz?: number;
-  /** Safety rules that are switched off, for the simulator alone. */
-  readonly rules?: Partial<Rules>;
-}
-
-/** What a node is in the middle of. */
-type Phase = 'starting' | 'steady' | 'takingOver' | 'awaitingHandover' | 'handingOver';
-
-export interface Takeover {
-  readonly kind: 'takeover' | 'switchover';
-  readonly startedMs: number;
-  /** The new term. It becomes the node's term once it is on disk. */
-  readonly term: number;
-  readonly positions: Map<number, Position>;
-  /** From when to when nothing is known of the old active. */
-  readonly unseenMs: number;
-  readonly provenMs: number;
-  /** The whole account of the old active was here. */
-  readonly complete: boolean;
-  /** What the others say of it; undefined: they are not asked, or not any more. */
-  votes: Votes | undefined;
-  failed: number;
-  retried: boolean;
-  /** Every position is written; the role is being stored. */
-  opened: boolean;
-}
+import type { ReplicaSettings } from './settings.ts';
+import { type Account, type Ask, type Held, newHeld, type Phase, type Takeover, type Used } from './under-way.ts';
 
 /** Full readings asked for at a time: one that is being carried out and one that sees what changed after it began. */
 const RESYNCS_MAX = 2;

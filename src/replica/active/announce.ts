@@ -1,9 +1,10 @@
-import type { FrameBody } from './frames.ts';
-import type { Peer } from './peer.ts';
+import { progressOf, withCounters } from '../sa/counters.ts';
+import type { SaRecord } from '../sa/record.ts';
+import { noteSent } from '../sa/told.ts';
+import type { FrameBody } from '../state/frames.ts';
+import type { Peer } from '../state/peer.ts';
+import type { State } from '../state/state.ts';
 import { timedBy } from './quiet.ts';
-import { progressOf, type SaRecord, withCounters } from './sa.ts';
-import type { State } from './state.ts';
-import { noteSent } from './told.ts';
 
 /** The standbys hear of an SA, or of what has changed of it. */
 export function announce(s: State, record: SaRecord): void {

@@ -1,6 +1,6 @@
-import type { Policy, Sa } from '../client/index.ts';
-import type { GrantEntry } from './grants.ts';
-import type { Counters, Thresholds } from './sa.ts';
+import type { Policy, Sa } from '../../client/index.ts';
+import type { Counters } from '../sa/counters.ts';
+import type { Thresholds } from '../sa/record.ts';
 
 /** What nodes say to each other. Every frame carries the sender's term; a frame of an older term than one's own has no effect (S4). */
 
@@ -22,6 +22,12 @@ export interface CountersEntry {
   readonly counters: Readonly<Counters>;
   /** The SA is silent: its counters and bitmap are exact, until a later entry says otherwise. */
   readonly quiet?: true;
+}
+
+export interface GrantEntry {
+  readonly handle: number;
+  /** The highest number that may be used. */
+  readonly upTo: number;
 }
 
 export type FrameBody =

@@ -1,5 +1,5 @@
-import type { Policy, Sa } from '../client/index.ts';
-import { type AddressWithFamily, sameAddress } from '../xfrm/index.ts';
+import type { Policy, Sa } from '../../client/index.ts';
+import { type AddressWithFamily, sameAddress } from '../../xfrm/index.ts';
 
 /** Which SAs and policies are replicated. Everything else is never touched, on any node. */
 export interface Selection {

@@ -1,5 +1,5 @@
-import type { Sa } from '../client/index.ts';
-import { XFRM_INF } from '../xfrm/index.ts';
+import type { Sa } from '../../client/index.ts';
+import { XFRM_INF } from '../../xfrm/index.ts';
 
 /**
  * A ceiling in the limits of an SA: the hard packet limit at which the kernel stops it. It is told from a limit of the key manager, also by a

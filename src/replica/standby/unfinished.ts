@@ -1,13 +1,14 @@
-import { saIdOf } from '../client/index.ts';
-import type { Reading, Write } from './effects.ts';
-import { withoutCeiling } from './grants.ts';
-import { deleteSa, setNumbers, updateSa } from './install.ts';
-import { canBeParked, shut } from './plan.ts';
-import { newRate } from './rate.ts';
-import { countersOf, isParked, KERNEL_THRESHOLDS, newRecordState, type SaRecord } from './sa.ts';
-import { selectsSa } from './select.ts';
-import { type State, write } from './state.ts';
-import { beginUsed } from './used.ts';
+import { saIdOf } from '../../client/index.ts';
+import { withoutCeiling } from '../active/grants.ts';
+import { beginUsed } from '../active/used.ts';
+import { countersOf, isParked } from '../sa/counters.ts';
+import { deleteSa, setNumbers, updateSa } from '../sa/install.ts';
+import { canBeParked, shut } from '../sa/plan.ts';
+import { newRate } from '../sa/rate.ts';
+import { KERNEL_THRESHOLDS, newRecordState, type SaRecord } from '../sa/record.ts';
+import { selectsSa } from '../sa/select.ts';
+import type { Reading, Write } from '../state/effects.ts';
+import { type State, write } from '../state/state.ts';
 
 /**
  * A takeover that this daemon's last life did not finish: the node is a standby, and SAs in its kernel can send. They are shut, and what they

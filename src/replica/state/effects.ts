@@ -1,4 +1,4 @@
-import type { Policy, Request, Sa } from '../client/index.ts';
+import type { Policy, Request, Sa } from '../../client/index.ts';
 import type { Frame, Role } from './frames.ts';
 
 /** What the replica wants done. Effects are carried out one after the other, in order; results come back as inputs. */

@@ -1,7 +1,31 @@
-import { newPeerClock, type PeerClock } from './clock.ts';
+import type { SaRecord } from '../sa/record.ts';
+import { newRounds, type Rounds } from '../sa/told.ts';
 import type { Hello } from './frames.ts';
-import type { SaRecord } from './sa.ts';
-import { newRounds, type Rounds } from './told.ts';
+
+/** Another node's time of day less this node's, and how far off that can be. */
+export interface Offset {
+  readonly ms: number;
+  readonly uncertaintyMs: number;
+}
+
+export interface PeerClock {
+  /** The other node's last ping: the time that it bore, and when it came. */
+  heard: { readonly timeMs: number; readonly atMs: number } | undefined;
+  samples: readonly Offset[];
+  /** The best of the recent ones. It stays when the link is lost. */
+  offset: Offset | undefined;
+  alarmed: boolean;
+  /** Whole seconds that are taken off the times of the other node's SAs. */
+  shiftS: number;
+}
+
+export const newPeerClock = (): PeerClock => ({
+  heard: undefined,
+  samples: [],
+  offset: undefined,
+  alarmed: false,
+  shiftS: 0,
+});
 
 /** Another node of the cluster, and what there is between it and this one. */
 export interface Peer {

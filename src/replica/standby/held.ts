@@ -1,36 +1,13 @@
-import type { Policy } from '../client/index.ts';
-import { policyKey } from './install.ts';
-import type { Knowledge } from './plan.ts';
-import type { SaRecord } from './sa.ts';
-import type { State } from './state.ts';
+import { policyKey } from '../sa/install.ts';
+import type { State } from '../state/state.ts';
+import { type Deleted, newHeld } from '../state/under-way.ts';
 
 /**
  * Standby: a flush on the active, or a key manager that dies there, deletes most SAs at once. The deletions are carried out here as well, but what
  * was deleted is kept in memory for a while: if it was a mistake, `promote --restore` brings it back.
  */
-export interface HeldSettings {
-  /** More than this part of all SAs within `SPAN_MS` is a mass deletion; 1: nothing is. */
-  readonly part: number;
-  /** What a mass deletion took is kept for so long. */
-  readonly ms: number;
-}
 
-/** What was deleted lately, and what of it was too much at once. */
-export interface Held {
-  recent: Deleted[];
-  mass: Deleted[];
-}
-
-interface Deleted {
-  readonly atMs: number;
-  readonly record?: SaRecord;
-  readonly policy?: Policy;
-  /** What was known of the SA then. Nobody uses it since. */
-  readonly known: Knowledge;
-}
-
-export const newHeld = (): Held => ({ recent: [], mass: [] });
-
+/** Deletions within this are at once. */
 const SPAN_MS = 1_000;
 /** A re-key of a few tunnels is no mass deletion. */
 const SAS_MIN = 8;

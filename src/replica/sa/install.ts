@@ -1,7 +1,8 @@
-import { newAevent, type Policy, policyIdOf, type Request, type Sa } from '../client/index.ts';
-import { encodeMessage, SaDir, type XfrmAttributes } from '../xfrm/index.ts';
+import { newAevent, type Policy, policyIdOf, type Request, type Sa } from '../../client/index.ts';
+import { encodeMessage, SaDir, type XfrmAttributes } from '../../xfrm/index.ts';
 import { withCeiling, withoutSoft } from './ceiling.ts';
-import { aeventValues, type Counters, type SaRecord } from './sa.ts';
+import { aeventValues, type Counters } from './counters.ts';
+import type { SaRecord } from './record.ts';
 
 /** Requests that put an SA or a policy of another node into this node's kernel. */
 

@@ -1,6 +1,6 @@
-import { latestMs } from './plan.ts';
-import type { SaRecord, Thresholds } from './sa.ts';
-import type { State } from './state.ts';
+import { latestMs } from '../sa/plan.ts';
+import type { SaRecord, Thresholds } from '../sa/record.ts';
+import type { State } from '../state/state.ts';
 
 /**
  * Active: which SAs are silent for so long that the kernel has nothing to announce of them, and announces their next packet at once (docs/safety.md,

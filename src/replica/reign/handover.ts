@@ -1,12 +1,13 @@
-import { saIdOf } from '../client/index.ts';
-import { adopt, sendCounters } from './account.ts';
-import type { Reading } from './effects.ts';
-import { setCounters, setNumbers } from './install.ts';
-import type { Peer } from './peer.ts';
-import { parked } from './plan.ts';
+import { saIdOf } from '../../client/index.ts';
+import { adopt, sendCounters } from '../active/account.ts';
+import { type Counters, countersOf, counts64, directionOf } from '../sa/counters.ts';
+import { setCounters, setNumbers } from '../sa/install.ts';
+import { parked } from '../sa/plan.ts';
+import type { SaRecord } from '../sa/record.ts';
+import type { Reading } from '../state/effects.ts';
+import type { Peer } from '../state/peer.ts';
+import { type State, write } from '../state/state.ts';
 import { becomeStandby, claim } from './reign.ts';
-import { type Counters, countersOf, counts64, directionOf, type SaRecord } from './sa.ts';
-import { type State, write } from './state.ts';
 
 /**
  * The active hands over on request: addresses given up, kernel quiet, SAs shut, exact counters read, the role stored, and only then the

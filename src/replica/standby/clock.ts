@@ -1,39 +1,15 @@
-import type { FrameBody } from './frames.ts';
-import { setCounters, updateSa } from './install.ts';
-import type { Peer } from './peer.ts';
-import { parked } from './plan.ts';
-import type { Counters, SaRecord } from './sa.ts';
-import { type State, write } from './state.ts';
+import type { Counters } from '../sa/counters.ts';
+import { setCounters, updateSa } from '../sa/install.ts';
+import { parked } from '../sa/plan.ts';
+import type { SaRecord } from '../sa/record.ts';
+import type { FrameBody } from '../state/frames.ts';
+import type { Offset, Peer } from '../state/peer.ts';
+import { type State, write } from '../state/state.ts';
 
 /**
  * How far the times of day of the nodes are apart, from pings: each tells the sender's time of day, and when the last ping of the other node
  * came. Times of day are needed for one thing: when SAs were added and first used, which their limits in seconds count from.
  */
-
-/** Another node's time of day less this node's, and how far off that can be. */
-export interface Offset {
-  readonly ms: number;
-  readonly uncertaintyMs: number;
-}
-
-export interface PeerClock {
-  /** The other node's last ping: the time that it bore, and when it came. */
-  heard: { readonly timeMs: number; readonly atMs: number } | undefined;
-  samples: readonly Offset[];
-  /** The best of the recent ones. It stays when the link is lost. */
-  offset: Offset | undefined;
-  alarmed: boolean;
-  /** Whole seconds that are taken off the times of the other node's SAs. */
-  shiftS: number;
-}
-
-export const newPeerClock = (): PeerClock => ({
-  heard: undefined,
-  samples: [],
-  offset: undefined,
-  alarmed: false,
-  shiftS: 0,
-});
 
 const SAMPLES_MAX = 16;
 /** A time of day is read in whole milliseconds. */
@@ -105,7 +81,7 @@ function note(s: State, peer: Peer, sample: Offset): void {
 function shiftTo(s: State, peer: Peer, shiftS: number): void {
   const byS = shiftS - peer.clock.shiftS;
   peer.clock.shiftS = shiftS;
-  const told = [...s.sas].filter((record) => record.timesBy === peer);
+  const told = [...s.sas].filter((record) => record.timesBy === peer.name);
   for (const { counters } of told) Object.assign(counters, shifted(counters, byS));
   if (s.role !== 'standby') return;
   s.write(

@@ -1,34 +1,14 @@
-import { newAevent } from '../client/index.ts';
+import { newAevent } from '../../client/index.ts';
+import { packetsPerSecond } from '../sa/rate.ts';
+import { KERNEL_THRESHOLDS, type SaRecord, type Thresholds } from '../sa/record.ts';
+import { type State, write } from '../state/state.ts';
 import { announce } from './announce.ts';
-import { packetsPerSecond } from './rate.ts';
-import { KERNEL_THRESHOLDS, type SaRecord, type Thresholds } from './sa.ts';
-import { type State, write } from './state.ts';
 
 /**
  * Active: event thresholds from rates. At the kernel's default of 2 packets a busy SA makes half as many events as it has packets, and a
  * standby is no wiser for it. N is raised so far that the kernel speaks of a busy SA every `SPACING_MS`, and never above the target; T is set
  * where there is none, or one above the target. What was found is put back when this node is active no more.
  */
-export interface AdaptSettings {
-  readonly adaptive: boolean;
-  /** The kernel holds back at most so many packets of an SA, and for at most so long. */
-  readonly packets: number;
-  readonly ms: number;
-}
-
-/** Thresholds of an SA that are this node's. */
-export interface Tuning {
-  /** As they were. */
-  readonly found: Thresholds;
-  readonly packets: number;
-  /** Undefined: T is left as it was. In jiffies of the kernel, whose length it does not tell. */
-  readonly jiffies: number | undefined;
-  readonly atMs: number;
-  /** The kernel has them: what is read from now on are these, or somebody else's. */
-  written: boolean;
-  /** T, as it is read. */
-  timerMs: number | undefined;
-}
 
 /** Fine enough for the rates that a takeover needs, whose spans are of 100 ms. */
 const SPACING_MS = 20;

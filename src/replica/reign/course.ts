@@ -1,4 +1,5 @@
-import type { ReplicaSettings, State } from './state.ts';
+import type { ReplicaSettings } from '../state/settings.ts';
+import type { State } from '../state/state.ts';
 import { isMajorityPresent, needsVotes } from './votes.ts';
 
 /** What a promotion would be now. `promote`, `switchover` and the dry run ask the same question here. */

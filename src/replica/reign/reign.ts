@@ -1,14 +1,14 @@
-import { streamSnapshot } from './account.ts';
-import { restoreThresholds } from './adapt.ts';
+import { streamSnapshot } from '../active/account.ts';
+import { restoreThresholds } from '../active/adapt.ts';
+import { unbind } from '../active/grants.ts';
+import { beginUsed } from '../active/used.ts';
+import { setCounters, setNumbers } from '../sa/install.ts';
+import { shut } from '../sa/plan.ts';
+import { forgetProof } from '../sa/told.ts';
+import type { Hello } from '../state/frames.ts';
+import type { Peer } from '../state/peer.ts';
+import { type State, write } from '../state/state.ts';
 import { termAfter } from './course.ts';
-import type { Hello } from './frames.ts';
-import { unbind } from './grants.ts';
-import { setCounters, setNumbers } from './install.ts';
-import type { Peer } from './peer.ts';
-import { shut } from './plan.ts';
-import { type State, write } from './state.ts';
-import { forgetProof } from './told.ts';
-import { beginUsed } from './used.ts';
 import { withdraw } from './votes.ts';
 
 /** Who reigns: what a node makes of another one's role and term (S4). */

@@ -1,27 +1,22 @@
-import { type Sa, saIdOf } from '../client/index.ts';
-import { formatSpi } from '../xfrm/index.ts';
+import { saIdOf } from '../../client/index.ts';
+import { formatSpi } from '../../xfrm/index.ts';
+import { countersOf, counts64, directionOf, isParked, numberOf } from '../sa/counters.ts';
+import { sameSa, setNumbers } from '../sa/install.ts';
+import { leapAbove } from '../sa/plan.ts';
+import type { SaRecord } from '../sa/record.ts';
+import { saKey } from '../sa/table.ts';
+import type { Reading } from '../state/effects.ts';
+import type { GrantEntry } from '../state/frames.ts';
+import type { Peer } from '../state/peer.ts';
+import { type State, write } from '../state/state.ts';
 import { adopt } from './account.ts';
-import type { Reading } from './effects.ts';
-import { type GrantEntry, grantFirst } from './grants.ts';
-import { sameSa, setNumbers } from './install.ts';
-import type { Peer } from './peer.ts';
-import { leapAbove } from './plan.ts';
-import { countersOf, counts64, directionOf, isParked, numberOf, type SaRecord, saKey } from './sa.ts';
-import { type State, write } from './state.ts';
+import { grantFirst } from './grants.ts';
 
 /**
  * After two nodes were active at a time: the old active, a standby by a newer term, tells the last outbound number that it has used of
  * each SA, and the new active compares that with where it began. Numbers that both have used are named; those that the new active would
  * come to are passed over.
  */
-
-/** What an old active has to tell. */
-export interface Used {
-  /** When the SAs were shut: their last known numbers, and how many packets they had carried by then. */
-  readonly before: ReadonlyMap<SaRecord, { readonly sa: Sa; readonly number: number; readonly packets: number }>;
-  /** Once the kernel has been read: the last number that each SA has used. */
-  numbers: Map<SaRecord, number> | undefined;
-}
 
 const ENTRIES_MAX = 1024;
 /** SAs that are named in the log; the others are counted. */

@@ -1,8 +1,8 @@
+import { unbind } from '../active/grants.ts';
+import { restoreDeleted } from '../standby/held.ts';
+import type { State } from '../state/state.ts';
 import { courseOf } from './course.ts';
-import { unbind } from './grants.ts';
-import { restoreDeleted } from './held.ts';
 import { stepDown } from './reign.ts';
-import type { State } from './state.ts';
 import { beginTakeover, noTakeover } from './takeover.ts';
 
 /** What an operator can want of a node. The answer is an effect: `promoted`, `demoted`, `dismissed`, or `refused` with the reason. */

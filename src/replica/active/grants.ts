@@ -1,12 +1,17 @@
-import { type Sa, saIdOf } from '../client/index.ts';
-import { XFRM_INF } from '../xfrm/index.ts';
-import { withoutMark } from './ceiling.ts';
-import type { Write } from './effects.ts';
-import { updateSa } from './install.ts';
-import type { Peer } from './peer.ts';
-import { packetsWithin } from './rate.ts';
-import { directionOf, isParked, numberOf, replayWindowOf, type SaRecord, saKey } from './sa.ts';
-import { type State, write } from './state.ts';
+import { type Sa, saIdOf } from '../../client/index.ts';
+import { XFRM_INF } from '../../xfrm/index.ts';
+import { withoutMark } from '../sa/ceiling.ts';
+import { directionOf, isParked, numberOf, replayWindowOf } from '../sa/counters.ts';
+import { updateSa } from '../sa/install.ts';
+import { packetsWithin } from '../sa/rate.ts';
+import type { SaRecord } from '../sa/record.ts';
+import { saKey } from '../sa/table.ts';
+import type { Write } from '../state/effects.ts';
+import type { GrantEntry } from '../state/frames.ts';
+import type { Peer } from '../state/peer.ts';
+import type { GrantSettings } from '../state/settings.ts';
+import { type State, write } from '../state/state.ts';
+import type { Account } from '../state/under-way.ts';
 
 /**
  * Grants, the active's side: outbound numbers of an SA are used only up to its grant, and a grant is raised only after the standby has
@@ -16,34 +21,12 @@ import { type State, write } from './state.ts';
  * rules; its own limits come back when the ceiling goes.
  */
 
-export interface GrantSettings {
-  /**
-   * `safe`: an active that has lost its standby stops at the ceilings, unless the standby resigned or was dismissed. `available`: it goes
-   * on, without ceilings.
-   */
-  readonly mode: 'safe' | 'available';
-  /** How many numbers a grant has at least, and for how long an SA gets by on one at its highest rate. */
-  readonly numbersMin: number;
-  readonly horizonMs: number;
-}
-
 /** A receiver infers the upper half of an extended number: one jump stays far below 2^32 (RFC 4303, appendix A2). */
 const NUMBERS_MAX = 2 ** 30;
 const LAST_32 = 2 ** 32 - 1;
 /** Beyond it a number is not exact here. No SA gets there. */
 const LAST_64 = Number.MAX_SAFE_INTEGER;
 const ESN = 128;
-/** Grants in one frame, and who has acknowledged them. */
-export interface Ask {
-  readonly entries: readonly GrantEntry[];
-  readonly known: Set<Peer>;
-}
-
-export interface GrantEntry {
-  readonly handle: number;
-  /** The highest number that may be used. */
-  readonly upTo: number;
-}
 
 /** An SA that only receives has no numbers to grant, and one that is at their end none left. */
 const sends = (record: SaRecord): boolean => directionOf(record) !== 'in' && !isParked(record.sa, record.counters);
@@ -182,6 +165,13 @@ export function takeInGrant(s: State, handle: number, upTo: number): void {
   const record = s.sas.byHandle(handle);
   if (record) record.granted = Math.max(record.granted, upTo);
   else s.earlyGrants.set(handle, Math.max(s.earlyGrants.get(handle) ?? 0, upTo));
+}
+
+/** Grants that are kept for a candidate that has missed them: those of the last seconds. */
+const RECENT_MAX = 64;
+
+export function noteAsked({ term, asked, recent }: Account, id: number, entries: readonly GrantEntry[]): Account {
+  return { term, asked: Math.max(asked, id), recent: [...recent, { id, entries }].slice(-RECENT_MAX) };
 }
 
 // --- ceilings -----------------------------------------------------------------------------------------------------------

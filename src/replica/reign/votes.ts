@@ -1,36 +1,14 @@
-import type { FrameBody } from './frames.ts';
-import { type GrantEntry, takeInGrant } from './grants.ts';
-import type { Peer } from './peer.ts';
-import type { State, Takeover } from './state.ts';
+import { takeInGrant } from '../active/grants.ts';
+import type { FrameBody, GrantEntry } from '../state/frames.ts';
+import type { Peer } from '../state/peer.ts';
+import type { State } from '../state/state.ts';
+import type { Takeover } from '../state/under-way.ts';
 
 /**
  * In a cluster of three nodes or more, a takeover needs the word of a majority, itself included. Any two majorities have a node in common:
  * so no two nodes begin the same term, and one that has missed a reign, or a grant that the active relied on, does not come to power. Two nodes alone
  * have no such majority (docs/safety.md).
  */
-
-/** Which account a standby has: of whose reign, and up to which of its grants. */
-export interface Account {
-  readonly term: number;
-  /** The latest `grants` frame. Numbers of one reign grow, over restarts of its daemon too. */
-  readonly asked: number;
-  /** Grants since its beginning, the latest ones. */
-  readonly recent: readonly { readonly id: number; readonly entries: readonly GrantEntry[] }[];
-}
-
-/** A takeover that waits for the others. */
-export interface Votes {
-  readonly untilMs: number;
-  readonly granted: Set<Peer>;
-  readonly refused: Map<Peer, string>;
-}
-
-/** Grants that are kept for a candidate that has missed them: those of the last seconds. */
-const RECENT_MAX = 64;
-
-export function noteAsked({ term, asked, recent }: Account, id: number, entries: readonly GrantEntry[]): Account {
-  return { term, asked: Math.max(asked, id), recent: [...recent, { id, entries }].slice(-RECENT_MAX) };
-}
 
 // --- the candidate ------------------------------------------------------------------------------------------------------
 

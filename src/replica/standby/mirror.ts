@@ -1,9 +1,7 @@
-import { type Sa, saIdOf } from '../client/index.ts';
-import { ownTimes, pingOf } from './clock.ts';
-import type { Reading, Write } from './effects.ts';
-import type { CountersEntry, Frame } from './frames.ts';
-import { takeInGrant } from './grants.ts';
-import { holdDeleted } from './held.ts';
+import { type Sa, saIdOf } from '../../client/index.ts';
+import { noteAsked, takeInGrant } from '../active/grants.ts';
+import { tellUsed } from '../active/used.ts';
+import { type Counters, countersOf, isBehind, takeHigher } from '../sa/counters.ts';
 import {
   deletePolicy,
   deleteSa,
@@ -14,15 +12,17 @@ import {
   sameSa,
   setCounters,
   updateSa,
-} from './install.ts';
-import type { Peer } from './peer.ts';
-import { canBeParked, parked, shut } from './plan.ts';
-import { newRate, noteRate } from './rate.ts';
-import { type Counters, countersOf, isBehind, newRecordState, type SaRecord, takeHigher } from './sa.ts';
-import { selectsPolicy, selectsSa } from './select.ts';
-import { type State, write } from './state.ts';
-import { tellUsed } from './used.ts';
-import { noteAsked } from './votes.ts';
+} from '../sa/install.ts';
+import { canBeParked, parked, shut } from '../sa/plan.ts';
+import { newRate, noteRate } from '../sa/rate.ts';
+import { newRecordState, type SaRecord } from '../sa/record.ts';
+import { selectsPolicy, selectsSa } from '../sa/select.ts';
+import type { Reading, Write } from '../state/effects.ts';
+import type { CountersEntry, Frame } from '../state/frames.ts';
+import type { Peer } from '../state/peer.ts';
+import { type State, write } from '../state/state.ts';
+import { ownTimes, pingOf } from './clock.ts';
+import { holdDeleted } from './held.ts';
 
 /** The standby's mirror of the active's account, and of it in this node's kernel, where it cannot send. */
 
@@ -114,7 +114,7 @@ function takeIn(
     rate: newRate(Number(sa.body.curlft.packets), nowMs),
     installed: false,
     ...newRecordState(),
-    timesBy: peer,
+    timesBy: peer.name,
   };
   s.sas.add(record);
   if (immediate) s.write(installing(s, record));
@@ -131,7 +131,7 @@ function takeInCounters(
   if (record === undefined) return;
   s.counts.updatesReceived++;
   const own = ownTimes(peer, counters);
-  record.timesBy = peer;
+  record.timesBy = peer.name;
   const behind = s.rules.monotonic && isBehind(own, record.counters);
   record.quiet = quiet === true && counters.bitmap !== undefined && !behind;
   if (behind) {

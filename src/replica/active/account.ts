@@ -1,31 +1,21 @@
-import { newAevent, type Policy, type Sa, saIdOf } from '../client/index.ts';
-import { AeFlag, SaExtraFlag, type XfrmMessage } from '../xfrm/index.ts';
+import { newAevent, type Policy, type Sa, saIdOf } from '../../client/index.ts';
+import { AeFlag, SaExtraFlag, type XfrmMessage } from '../../xfrm/index.ts';
+import { type Counters, countersOf, isBehind, progressOf, takeHigher } from '../sa/counters.ts';
+import { policyKey, sameLimits, sameSa } from '../sa/install.ts';
+import { newRate, noteRate } from '../sa/rate.ts';
+import { KERNEL_THRESHOLDS, newRecordState, type SaRecord, type Thresholds } from '../sa/record.ts';
+import { selectsPolicy, selectsSa } from '../sa/select.ts';
+import { type Aevents, saKey } from '../sa/table.ts';
+import { forgetProof, noteSent } from '../sa/told.ts';
+import type { Reading } from '../state/effects.ts';
+import type { CountersEntry, Frame } from '../state/frames.ts';
+import type { Peer } from '../state/peer.ts';
+import { type State, write } from '../state/state.ts';
 import { coming, foundSilent, onThresholds } from './adapt.ts';
 import { announce, saFrame } from './announce.ts';
-import type { Reading } from './effects.ts';
-import type { CountersEntry, Frame } from './frames.ts';
 import { bind, grantFirst, noteNumber, restoreCeiling, takeOverCeiling, withoutCeiling } from './grants.ts';
-import { policyKey, sameLimits, sameSa } from './install.ts';
-import type { Peer } from './peer.ts';
 import { noteMove, noteTimer, noteTimerRead, timedBy, watch } from './quiet.ts';
-import { newRate, noteRate } from './rate.ts';
-import {
-  type Aevents,
-  type Counters,
-  countersOf,
-  isBehind,
-  KERNEL_THRESHOLDS,
-  newRecordState,
-  progressOf,
-  type SaRecord,
-  saKey,
-  type Thresholds,
-  takeHigher,
-} from './sa.ts';
-import { selectsPolicy, selectsSa } from './select.ts';
-import { type State, write } from './state.ts';
 import { readCounters } from './sweep.ts';
-import { forgetProof, noteSent } from './told.ts';
 
 /** The active's account of its own kernel: kept by events, told to the standbys. */
 

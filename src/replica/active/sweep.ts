@@ -1,9 +1,10 @@
-import { getAevent, type Result } from '../client/index.ts';
+import { getAevent, type Result } from '../../client/index.ts';
+import { countersOfAevent, takeHigher } from '../sa/counters.ts';
+import { noteRate } from '../sa/rate.ts';
+import type { SaRecord } from '../sa/record.ts';
+import type { State } from '../state/state.ts';
 import { noteNumber, unheardSas } from './grants.ts';
 import { noteMove, onSilent, silentSas } from './quiet.ts';
-import { noteRate } from './rate.ts';
-import { countersOfAevent, type SaRecord, takeHigher } from './sa.ts';
-import type { State } from './state.ts';
 
 /**
  * Active: the counters of every SA are read from time to time, as the kernel can lose an event without a word (it has no memory for it,

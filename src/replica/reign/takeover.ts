@@ -1,15 +1,16 @@
-import { type Sa, saIdOf } from '../client/index.ts';
-import { streamSnapshot } from './account.ts';
+import { type Sa, saIdOf } from '../../client/index.ts';
+import { streamSnapshot } from '../active/account.ts';
+import { watch } from '../active/quiet.ts';
+import { type Counters, countersOf, isParked, takeHigher } from '../sa/counters.ts';
+import { deleteSa, newSa, putPolicy, sameSa, setCounters } from '../sa/install.ts';
+import { JUMP_MAX, type Position, switchoverPosition, takeoverPosition } from '../sa/plan.ts';
+import type { SaRecord } from '../sa/record.ts';
+import { selectsSa } from '../sa/select.ts';
+import type { Reading, TakeoverReport, Write } from '../state/effects.ts';
+import { type State, write } from '../state/state.ts';
+import { newHeld, type Takeover } from '../state/under-way.ts';
 import { knowsGrants, nextTerm, provenAt } from './course.ts';
-import type { Reading, TakeoverReport, Write } from './effects.ts';
-import { newHeld } from './held.ts';
-import { deleteSa, newSa, putPolicy, sameSa, setCounters } from './install.ts';
-import { JUMP_MAX, type Position, switchoverPosition, takeoverPosition } from './plan.ts';
-import { watch } from './quiet.ts';
 import { claim } from './reign.ts';
-import { type Counters, countersOf, isParked, type SaRecord, takeHigher } from './sa.ts';
-import { selectsSa } from './select.ts';
-import { type State, type Takeover, write } from './state.ts';
 import { needsVotes } from './votes.ts';
 
 /** A standby becomes the active: a new term on disk, then every SA at its new position, then the addresses. */

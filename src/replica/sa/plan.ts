@@ -1,7 +1,6 @@
-import type { Sa } from '../client/index.ts';
-import { IpProto, SaDir, SaExtraFlag } from '../xfrm/index.ts';
-import { packetsWithinAt } from './rate.ts';
-import { allRules, type Rules } from './rules.ts';
+import type { Sa } from '../../client/index.ts';
+import { IpProto, SaDir, SaExtraFlag } from '../../xfrm/index.ts';
+import { allRules, type Rules } from '../rules.ts';
 import {
   type Counters,
   counts64,
@@ -10,10 +9,11 @@ import {
   isShut,
   numberOf,
   replayWindowOf,
-  type SaRecord,
   SHUT_HI,
-  type Thresholds,
-} from './sa.ts';
+  type Stated,
+} from './counters.ts';
+import { packetsWithinAt } from './rate.ts';
+import type { Knowledge, SaRecord, Thresholds } from './record.ts';
 
 /**
  * Where an SA goes on after its active node is gone. Symbols as in docs/safety.md: N, T the thresholds of the SA's events, R its
@@ -91,9 +91,6 @@ export function unseenInbound(record: SaRecord, { rateFloorPps, quiet }: PlanSet
   );
 }
 
-/** An SA and where it stands. */
-type Stated = Pick<SaRecord, 'sa' | 'counters'>;
-
 const TWO_32 = 0x1_0000_0000;
 /** K = SKIP_FACTOR x U: the bound is doubled, as numbers cost nothing and a reused one costs everything. */
 const SKIP_FACTOR = 2;
@@ -101,16 +98,6 @@ const SKIP_FACTOR = 2;
 export const JUMP_MAX = 2 ** 31;
 /** 32-bit numbers left below which an SA is not opened again. */
 const MARGIN = 1024;
-
-/** What is known of the old active when its standby takes over without it. */
-export interface Knowledge {
-  /** For how long nothing has been heard of it. */
-  readonly unseenMs: number;
-  /** Its whole account is here, with every grant. */
-  readonly complete: boolean;
-  /** Until when it was, by this node's clock. */
-  readonly provenMs: number;
-}
 
 /** The position after an unplanned takeover. */
 export function takeoverPosition(
