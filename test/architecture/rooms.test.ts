@@ -42,6 +42,33 @@ function imports(): Import[] {
 
 const roomOf = (file: string): string | undefined => (file.includes('/') ? file.split('/')[0] : undefined);
 
+/** All files that a file leads to. */
+function reach(from: string, to: ReadonlyMap<string, readonly string[]>): Set<string> {
+  const seen = new Set<string>();
+  const next = [from];
+  for (let file = next.pop(); file !== undefined; file = next.pop())
+    for (const other of to.get(file) ?? [])
+      if (!seen.has(other)) {
+        seen.add(other);
+        next.push(other);
+      }
+  return seen;
+}
+
+/** Files that import each other, however many lie between them. */
+function circles(all: readonly Import[]): string[][] {
+  const to = new Map<string, string[]>();
+  for (const { from, to: other } of all) to.set(from, [...(to.get(from) ?? []), other]);
+  const reached = new Map([...to.keys()].map((file) => [file, reach(file, to)]));
+  const found = new Map<string, string[]>();
+  for (const [file, others] of reached)
+    if (others.has(file)) {
+      const circle = [...others].filter((other) => reached.get(other)?.has(file)).sort();
+      found.set(circle.join(), circle);
+    }
+  return [...found.values()].sort();
+}
+
 /** What is wrong with an import, if anything. */
 function fault({ from, to }: Import): string | undefined {
   const [here, there] = [roomOf(from), roomOf(to)];
@@ -70,6 +97,25 @@ describe('rooms', () => {
     expect(all.map(fault).filter((text) => text !== undefined)).toEqual([]);
   });
 
+  test('no files import each other, but for those that are one thing', () => {
+    expect(circles(imports())).toEqual([
+      // A machine, its namespaces, and who is told of the numbers in them.
+      ['kernel/emulated/host.ts', 'kernel/emulated/namespace.ts', 'kernel/emulated/replay-notify.ts'],
+      // A world, and those who act in it.
+      ['simulator/checks.ts', 'simulator/traffic.ts'],
+      ['simulator/faults.ts', 'simulator/operator.ts', 'simulator/world.ts'],
+    ]);
+  });
+
+  test('the replica is built of floors', () => {
+    const floors = ['sa', 'state', 'active', 'standby', 'reign'];
+    const floorOf = (file: string): number => floors.indexOf(file.split('/')[1] ?? '');
+    const inside = imports().filter(({ from, to }) => [from, to].every((file) => roomOf(file) === 'replica'));
+    const upwards = inside.filter(({ from, to }) => floorOf(from) >= 0 && floorOf(to) > floorOf(from));
+    expect(inside.length).toBeGreaterThan(100);
+    expect(upwards).toEqual([]);
+  });
+
   test.each([
     [{ from: 'xfrm/json.ts', to: 'client/index.ts' }, 'below'],
     [{ from: 'client/client.ts', to: 'xfrm/json.ts' }, 'index.ts'],
@@ -95,7 +141,9 @@ describe('rooms', () => {
     const files = sources().filter((name) => roomOf(name) === 'replica');
     expect(files.length).toBeGreaterThan(20);
     for (const file of files) {
-      expect(readFileSync(join(source, file), 'utf8'), file).not.toMatch(/from 'node:|Date\.now|performance\.|setTimeout|setInterval|process\./);
+      expect(readFileSync(join(source, file), 'utf8'), file).not.toMatch(
+        /from 'node:|Date\.now|performance\.|setTimeout|setInterval|process\./,
+      );
     }
   });
 });

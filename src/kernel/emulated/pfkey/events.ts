@@ -1,11 +1,11 @@
 import { IpsecLevel, IpsecPolicy, PfkeyExt, PfkeyMsg, SaType } from '../../../pfkey/index.ts';
 import { IpProto, XfrmMsg } from '../../../xfrm/index.ts';
-import type { AcquireFacts, MigrateFacts, NewMapping } from '../key-managers.ts';
+import type { AcquireFacts, MigrateFacts, NewMapping } from '../facts.ts';
 import type { Namespace } from '../namespace.ts';
+import type { Policy as PolicyEntry } from '../policy.ts';
 import { Tmpl } from '../requests/policy-construct.ts';
 import { InfoByte, Row } from '../row.ts';
 import { halfAt, Sel, wordAt } from '../selector.ts';
-import type { Policy as PolicyEntry } from '../spd.ts';
 import { authById, encryptById, type PfkeyAlgorithm } from './algorithms.ts';
 import {
   Comb,
