@@ -1,11 +1,12 @@
 import { type Sa, saIdOf } from '../client/index.ts';
 import { XFRM_INF } from '../xfrm/index.ts';
 import { withoutMark } from './ceiling.ts';
-import type { Write } from './effects.ts';
+import type { Reading, Write } from './effects.ts';
 import { updateSa } from './install.ts';
 import type { Peer } from './peer.ts';
 import { packetsWithin } from './rate.ts';
-import { directionOf, isParked, numberOf, replayWindowOf, type SaRecord, saKey } from './sa.ts';
+import { countersOf, directionOf, isParked, numberOf, replayWindowOf, type SaRecord, saKey } from './sa.ts';
+import { selectsSa } from './select.ts';
 import { type State, write } from './state.ts';
 
 /**
@@ -272,6 +273,19 @@ export function takeOverCeiling(s: State, record: SaRecord, ceiling: bigint): vo
   record.raiseAt = halfway(record);
   for (const peer of s.peers.values()) peer.bound = true;
   noteNumber(s, record);
+}
+
+/** A standby's daemon finds the ceilings of a reign whose last step its last life did not take: its packets are the next active's by now. */
+export function removeLeftCeilings(s: State, { sas }: Reading): void {
+  const writes: Write[] = [];
+  for (const found of sas) {
+    const { sa, ceiling } = withoutCeiling(s, found, undefined);
+    const counters = countersOf(sa);
+    // What can send keeps to its ceiling.
+    if (ceiling === undefined || !selectsSa(s.settings.selection, sa) || !isParked(sa, counters)) continue;
+    writes.push(write('ceiling', 0, updateSa({ sa, counters, ceiling: undefined, softTold: false })));
+  }
+  s.write(writes);
 }
 
 /** What the kernel has is not what was written last: somebody else has set the limits of the SA. */

@@ -17,7 +17,15 @@ import { forgetPings, pingOf } from './clock.ts';
 import { type DryRun, dryRun } from './dry-run.ts';
 import type { Durable, Effect, Reading, ReadPurpose, Write } from './effects.ts';
 import type { Frame } from './frames.ts';
-import { askForGrants, canRaise, forgetAsked, onSoftExpire, unbind, warnOfCeilings } from './grants.ts';
+import {
+  askForGrants,
+  canRaise,
+  forgetAsked,
+  onSoftExpire,
+  removeLeftCeilings,
+  unbind,
+  warnOfCeilings,
+} from './grants.ts';
 import { goOn, handOver, onDrained, onReleased, onResigned } from './handover.ts';
 import { sortOutDeleted } from './held.ts';
 import { policyKey } from './install.ts';
@@ -182,7 +190,8 @@ export class Replica {
         s.phase = 'steady';
         s.claimByMs = nowMs + s.settings.claimAfterMs;
         if (s.role === 'active') adopt(s, reading, nowMs);
-        else if (s.unfinished) shutUnfinished(s, reading, nowMs);
+        else removeLeftCeilings(s, reading);
+        if (s.unfinished) shutUnfinished(s, reading, nowMs);
         s.sendHello();
         for (const peer of s.present) if (peer.hello) onHello(s, peer, peer.hello);
         s.log('info', `started as ${s.role}, term ${s.term}`, { sas: s.sas.size, policies: s.policies.size });
