@@ -13,7 +13,15 @@ import {
   sendCounters,
 } from './active/account.ts';
 import { adapt, readThresholdsDue, restoreThresholds } from './active/adapt.ts';
-import { askForGrants, canRaise, forgetAsked, onSoftExpire, unbind, warnOfCeilings } from './active/grants.ts';
+import {
+  askForGrants,
+  canRaise,
+  forgetAsked,
+  onSoftExpire,
+  removeLeftCeilings,
+  unbind,
+  warnOfCeilings,
+} from './active/grants.ts';
 import { noteMove } from './active/quiet.ts';
 import { onReadCounters, sweep } from './active/sweep.ts';
 import { onOverlapRead, onUsedRead } from './active/used.ts';
@@ -184,7 +192,8 @@ export class Replica {
         s.phase = 'steady';
         s.claimByMs = nowMs + s.settings.claimAfterMs;
         if (s.role === 'active') adopt(s, reading, nowMs);
-        else if (s.unfinished) shutUnfinished(s, reading, nowMs);
+        else removeLeftCeilings(s, reading);
+        if (s.unfinished) shutUnfinished(s, reading, nowMs);
         s.sendHello();
         for (const peer of s.present) if (peer.hello) onHello(s, peer, peer.hello);
         s.log('info', `started as ${s.role}, term ${s.term}`, { sas: s.sas.size, policies: s.policies.size });

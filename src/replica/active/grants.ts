@@ -1,12 +1,13 @@
 import { type Sa, saIdOf } from '../../client/index.ts';
 import { XFRM_INF } from '../../xfrm/index.ts';
 import { withoutMark } from '../sa/ceiling.ts';
-import { directionOf, isParked, numberOf, replayWindowOf } from '../sa/counters.ts';
+import { countersOf, directionOf, isParked, numberOf, replayWindowOf } from '../sa/counters.ts';
 import { updateSa } from '../sa/install.ts';
 import { packetsWithin } from '../sa/rate.ts';
 import type { SaRecord } from '../sa/record.ts';
+import { selectsSa } from '../sa/select.ts';
 import { saKey } from '../sa/table.ts';
-import type { Write } from '../state/effects.ts';
+import type { Reading, Write } from '../state/effects.ts';
 import type { GrantEntry } from '../state/frames.ts';
 import type { Peer } from '../state/peer.ts';
 import type { GrantSettings } from '../state/settings.ts';
@@ -262,6 +263,19 @@ export function takeOverCeiling(s: State, record: SaRecord, ceiling: bigint): vo
   record.raiseAt = halfway(record);
   for (const peer of s.peers.values()) peer.bound = true;
   noteNumber(s, record);
+}
+
+/** A standby's daemon finds the ceilings of a reign whose last step its last life did not take: its packets are the next active's by now. */
+export function removeLeftCeilings(s: State, { sas }: Reading): void {
+  const writes: Write[] = [];
+  for (const found of sas) {
+    const { sa, ceiling } = withoutCeiling(s, found, undefined);
+    const counters = countersOf(sa);
+    // What can send keeps to its ceiling.
+    if (ceiling === undefined || !selectsSa(s.settings.selection, sa) || !isParked(sa, counters)) continue;
+    writes.push(write('ceiling', 0, updateSa({ sa, counters, ceiling: undefined, softTold: false })));
+  }
+  s.write(writes);
 }
 
 /** What the kernel has is not what was written last: somebody else has set the limits of the SA. */

@@ -22,11 +22,13 @@ export function newSa(record: SaRecord, counters: Counters): Request<'NEWSA'> {
   return { kind: 'NEWSA', ...saWith(record, counters) };
 }
 
+type Limited = Pick<SaRecord, 'sa' | 'counters' | 'ceiling' | 'softTold'>;
+
 /**
  * UPDSA: sets the limits and the encapsulation of an SA that is there; its ceiling, where it has one. The kernel forgets that it has told of
  * a soft limit (xfrm_state_update: km.dying), so one that was told is left out: a ceiling must not look like an expiry.
  */
-export function updateSa(record: SaRecord): Request<'UPDSA'> {
+export function updateSa(record: Limited): Request<'UPDSA'> {
   const { body, attributes } = saWith(record, record.counters);
   const { ceiling, softTold } = record;
   const limits = softTold ? withoutSoft(body.lft) : body.lft;
@@ -34,7 +36,7 @@ export function updateSa(record: SaRecord): Request<'UPDSA'> {
   return { kind: 'UPDSA', body: { ...body, lft }, attributes };
 }
 
-function saWith({ sa }: SaRecord, counters: Counters): Sa {
+function saWith({ sa }: Pick<SaRecord, 'sa'>, counters: Counters): Sa {
   const { body, attributes } = sa;
   const { ltimeVal, replayVal, replayEsnVal } = aeventValues({ sa, counters });
   return {

@@ -11,6 +11,7 @@ import {
   sameLimits,
   sameSa,
   setCounters,
+  setNumbers,
   updateSa,
 } from '../sa/install.ts';
 import { canBeParked, parked, shut } from '../sa/plan.ts';
@@ -176,8 +177,7 @@ export function reconcile(s: State, reading: Reading): void {
       else if (record.installed) s.write([write('delete', record.handle, deleteSa(record)), ...installing(s, record)]);
     } else if (!record.installed && !immediate) {
       // From an earlier reign of this node: it is kept in step, and goes when the active's goes (S3).
-      record.installed = true;
-      s.touch(record);
+      onCollision(s, record, sa);
     }
   }
   for (const policy of reading.policies) {
@@ -200,7 +200,8 @@ export function installing(s: State, record: SaRecord): Write[] {
   const atFirst = record.sa.attributes.saDir === undefined ? standing(s, record) : record.counters;
   return [
     write('install', record.handle, newSa(record, atFirst)),
-    write('counters', record.handle, setCounters(record, standing(s, record))),
+    // Numbers alone: one that is there already may have a limit that its packets have passed since.
+    write('counters', record.handle, setNumbers(record, standing(s, record))),
   ];
 }
 
