@@ -126,9 +126,7 @@ describeNative('the program, in a namespace for each node, with a cable between 
     await g.ip('a', 'link', 'set', 'sync0', 'up');
     await g.until('a', (s) => s.role === 'standby' && s.term === 2 && s.complete && s.policies === 3);
     const seen = async () => (await readFile(journal, 'utf8')).trim().split('\n');
-    await expect
-      .poll(seen, { timeout: TEST_TIMEOUT_MS / 2 })
-      .toEqual(['a test active 1', 'b test active 2', 'a test standby 2']);
+    await expect.poll(seen).toEqual(['a test active 1', 'b test active 2', 'a test standby 2']);
 
     const shown = await g.command('a', 'status', '--json', '--sas');
     expect(JSON.parse(shown.stdout)).toEqual({

@@ -82,7 +82,8 @@ export const pairChecks: Readonly<Record<string, Check>> = {
   },
 
   'thresholds that hold back: read from the kernel, and the skip is above what they hide': async (make) => {
-    await using pair = await Pair.make(make, { more: { exposure: { adaptive: false } } });
+    // No sweep, which would find what is held back.
+    await using pair = await Pair.make(make, { more: { exposure: { adaptive: false }, replicate: { sweep_ms: 0 } } });
     for (const direction of ['out', 'in'] as const)
       await pair.with('a', (client) => client.setAevent(saIdOf(saOf(ESN, direction)), HELD_BACK));
     await pair.cluster.when(
