@@ -39,7 +39,7 @@ export function onWritten(s: State, writes: readonly Write[], results: readonly 
       if (record) record.installed = false;
     } else if (
       !((op === 'delete' || op === 'ceiling') && error.errno === ESRCH) &&
-      !(op === 'policyDelete' && error.errno === ENOENT)
+      !((op === 'policyDelete' || op === 'expire') && error.errno === ENOENT)
     ) {
       s.counts.writesFailed++;
       s.log('warn', `the kernel refused ${request.kind}: ${error.message}`, { op, spi: record?.id.spi });

@@ -1,6 +1,7 @@
 import { type Sa, saIdOf } from '../../client/index.ts';
 import { streamSnapshot } from '../active/account.ts';
 import { watch } from '../active/quiet.ts';
+import { tellSoftLimits } from '../active/soft-limits.ts';
 import { type Counters, countersOf, isParked, takeHigher } from '../sa/counters.ts';
 import { deleteSa, newSa, putPolicy, sameSa, setCounters } from '../sa/install.ts';
 import { JUMP_MAX, type Position, switchoverPosition, takeoverPosition } from '../sa/plan.ts';
@@ -186,6 +187,7 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
   s.log(failed > 0 ? 'error' : 'info', `active in term ${s.term}`, report);
   s.report = report;
   claim(s);
+  tellSoftLimits(s, nowMs);
   // What the kernel said while this node was not active yet is read in one go.
   s.read('resync');
   s.sendHello();

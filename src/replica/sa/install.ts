@@ -79,6 +79,15 @@ export function deleteSa({ id }: Pick<SaRecord, 'id'>): Request<'DELSA'> {
   return { kind: 'DELSA', body, attributes: mark === undefined ? {} : { mark } };
 }
 
+/** EXPIRE: tells key managers that the SA has reached a soft limit, whatever it has carried. */
+export function expireSa({ id, sa }: Pick<SaRecord, 'id' | 'sa'>): Request<'EXPIRE'> {
+  return {
+    kind: 'EXPIRE',
+    body: { state: sa.body, hard: 0 },
+    attributes: id.mark === undefined ? {} : { mark: id.mark },
+  };
+}
+
 /** What cannot change while an SA lives: two SAs that differ here are different SAs, whatever their SPI says. */
 export function sameSa(a: Sa, b: Sa): boolean {
   return Buffer.compare(staticBytes(a), staticBytes(b)) === 0;

@@ -16,7 +16,8 @@ export interface Purpose {
     | 'thresholds'
     | 'adapt'
     | 'ceiling'
-    | 'leap';
+    | 'leap'
+    | 'expire';
   /** Of the SA; 0 for policies. */
   readonly handle: number;
 }
