@@ -9,7 +9,7 @@ import { start } from '../cli/run.ts';
 
 /** The whole demo, as its users run it. */
 
-const DEMO_MS = 120_000;
+const DEMO_MS = 5 * 60_000;
 const SMALL = ['--sas', '16', '--rate', '400', '--duration', '5'];
 
 let folder: string;

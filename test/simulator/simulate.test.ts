@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { describePlan, formatLine, type RuleSwitch, shrink, simulate, storyOf } from '../../src/simulator/index.ts';
 import { operationKinds } from '../../src/simulator/operations.ts';
 
+/** Against hangs alone; each takes seconds on an idle machine. */
+const TIMEOUT_MS = 10 * 60_000;
 /** Takeovers until a rule that is switched off has to be found broken. */
 const FOUND_WITHIN = 4_000;
 /** Which rules of docs/safety.md may break without one of the replica's. */
@@ -37,7 +39,7 @@ describe('simulate', () => {
     expect(told(result)).toBe('');
     expect(result.totals.takeovers).toBeGreaterThanOrEqual(takeovers);
     expect(result.totals.packets).toBeGreaterThan(takeovers);
-  }, 600_000);
+  }, TIMEOUT_MS);
 
   it.each(['strict', 'window'] as const)('inbound = %s', (inbound) => {
     expect(told(simulate({ seed: 7, takeovers: 60, inbound }))).toBe('');
@@ -60,7 +62,7 @@ describe('simulate', () => {
     const deaths = Object.keys(totals.faults).filter((kind) => kind.includes('crash: '));
     for (const phase of ['takingOver', 'handingOver', 'awaitingHandover'])
       expect(deaths.some((kind) => kind.includes(phase))).toBe(true);
-  }, 60_000);
+  }, TIMEOUT_MS);
 });
 
 describe('a rule that is switched off is found broken', () => {
@@ -70,7 +72,7 @@ describe('a rule that is switched off is found broken', () => {
       const { failure } = simulate({ seed: 3, takeovers: FOUND_WITHIN, without });
       expect(breaks[without]).toContain(failure?.violation.rule);
     },
-    120_000,
+    TIMEOUT_MS,
   );
 });
 
