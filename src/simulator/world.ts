@@ -4,13 +4,14 @@ import { allRules, type ReplicaSettings, saKey, type TakeoverReport } from '../r
 import { Checks, type Violation } from './checks.ts';
 import type { Answer, Daemon, Watch } from './daemon.ts';
 import { actions } from './faults.ts';
+import { type Flow, type Life, newLife } from './flow.ts';
 import { Gateway } from './gateway.ts';
 import { Operator } from './operator.ts';
 import type { WorldPlan } from './plan.ts';
 import { type Random, randomOf } from './random.ts';
 import { address } from './sas.ts';
 import { Schedule } from './schedule.ts';
-import { type Flow, type Life, newLife, Traffic } from './traffic.ts';
+import { Traffic } from './traffic.ts';
 import { Wire } from './wire.ts';
 
 /** A cluster on a virtual clock: gateways, the links between them, peers, an attacker, an operator, and what befalls them. */

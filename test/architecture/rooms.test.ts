@@ -102,7 +102,6 @@ describe('rooms', () => {
       // A machine, its namespaces, and who is told of the numbers in them.
       ['kernel/emulated/host.ts', 'kernel/emulated/namespace.ts', 'kernel/emulated/replay-notify.ts'],
       // A world, and those who act in it.
-      ['simulator/checks.ts', 'simulator/traffic.ts'],
       ['simulator/faults.ts', 'simulator/operator.ts', 'simulator/world.ts'],
     ]);
   });
