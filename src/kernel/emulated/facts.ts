@@ -39,3 +39,20 @@ export interface MigrateFacts {
   /** xfrm_encap_tmpl, 24 bytes. */
   readonly encap: Uint8Array | undefined;
 }
+
+/** Byte offsets in xfrm_user_migrate. */
+export const Move = {
+  OLD_DADDR: 0,
+  OLD_SADDR: 16,
+  NEW_DADDR: 32,
+  NEW_SADDR: 48,
+  PROTO: 64,
+  MODE: 65,
+  REQID: 68,
+  OLD_FAMILY: 72,
+  NEW_FAMILY: 74,
+  SIZE: 76,
+} as const;
+
+/** Byte offsets in xfrm_user_kmaddress. */
+export const Km = { LOCAL: 0, REMOTE: 16, RESERVED: 32, FAMILY: 36, SIZE: 40 } as const;
