@@ -4,7 +4,7 @@ import { replayAll } from '../attack.ts';
 import { reusedOutbound } from '../attacker.ts';
 import { checkKept, type States } from '../kept.ts';
 import type { Replay } from '../results.ts';
-import { windowOf } from '../sas.ts';
+import { LEGACY_WINDOW, windowOf } from '../sas.ts';
 import { pushShut } from '../shut.ts';
 import type { Flow } from '../traffic.ts';
 import { type Gateway, MACS } from '../world.ts';
@@ -110,9 +110,7 @@ export class Books {
               .filter(Boolean)
               .join('; '),
       );
-    stage.say(
-      `DEBUG furthest behind ${furthestBehind(stage.attacker.recording, MACS, new Set(stage.connections.map(({ spi }) => spi.in)))}`,
-    );
+    if (!shown) this.#checkOrder();
     const packetsSent = sum(flows.map((flow) => sentBetween(flow, this.#fromMs, endMs)));
     const silences = this.#silences(faultsMs, endMs);
     const spisKept = checkKept(stage.expectations, `SAs on ${active}`, this.#first, await stage.states(active));
@@ -165,6 +163,13 @@ export class Books {
     return faultsMs
       .flatMap((faultMs, i) => flows.map((flow) => outageMs(flow, faultMs, faultsMs[i + 1] ?? endMs)))
       .sort((a, b) => a - b);
+  }
+
+  /** SAs with a large window bear what one with a small window does not, so it is looked at beside the losses. */
+  #checkOrder(): void {
+    const { connections, attacker } = this.#ground.stage;
+    const behind = furthestBehind(attacker.recording, MACS, new Set(connections.map(({ spi }) => spi.in)));
+    this.#check('no packet of a peer was overtaken by a whole window of others', behind < LEGACY_WINDOW, behind);
   }
 
   /** Of inbound flows: at which gateway the lost ones ended. Each datagram of a flow is one number of its SA. */
