@@ -92,11 +92,11 @@ function termOfSuccessor({ term, settings: { node, peers } }: State): number {
   return termAfter(term, { node: peers[0] ?? node, peers: [node] });
 }
 
-/** Takes the shared addresses, once in a reign. */
-export function claim(s: State): void {
+/** Takes the shared addresses, once in a reign; `from` another node, if it has handed over. */
+export function claim(s: State, from?: Peer): void {
   if (s.claimed) return;
   s.claimed = true;
-  s.hook('claim');
+  s.hook('claim', from?.name);
 }
 
 /** Somebody else's reign is newer, or as new: what has been opened is shut again. */

@@ -186,7 +186,7 @@ export function becomeActive(s: State, takeover: Takeover, nowMs: number): void 
   if (exhausted > 0) s.log('error', `${exhausted} SAs have no sequence numbers left and cannot send: re-key them`);
   s.log(failed > 0 ? 'error' : 'info', `active in term ${s.term}`, report);
   s.report = report;
-  claim(s);
+  claim(s, kind === 'switchover' ? s.partner : undefined);
   tellSoftLimits(s, nowMs);
   // What the kernel said while this node was not active yet is read in one go.
   s.read('resync');

@@ -81,7 +81,8 @@ export type Effect =
   | { readonly type: 'persist'; readonly durable: Durable }
   /** Limits of key managers that ceilings hide, to have them after a restart. */
   | { readonly type: 'keepLimits'; readonly limits: readonly (readonly [sa: string, hardPacketLimit: bigint])[] }
-  | { readonly type: 'hook'; readonly name: 'claim' | 'release' }
+  /** `from`: the node that has handed over to this one, and is there to pass on what still comes to it. */
+  | { readonly type: 'hook'; readonly name: 'claim' | 'release'; readonly from?: string }
   | { readonly type: 'wait'; readonly ms: number }
   /** Comes back as an input once everything before it is done. */
   | { readonly type: 'mark'; readonly name: 'opened' | 'parked' }

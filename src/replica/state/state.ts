@@ -252,9 +252,9 @@ export class State {
   }
 
   /** Hooks run one after the other; until they have, who has the addresses is not settled. */
-  hook(name: 'claim' | 'release'): void {
+  hook(name: 'claim' | 'release', from?: string): void {
     this.hooksPending++;
-    this.emit({ type: 'hook', name });
+    this.emit({ type: 'hook', name, ...(from === undefined ? {} : { from }) });
   }
 
   write(writes: readonly Write[]): void {
