@@ -138,7 +138,7 @@ export class Effects {
           log.error(`${error.message}; after a restart, limits of packets that a ceiling hides would be unknown`);
         });
       case 'hook':
-        this.#runHook(effect.name);
+        this.#runHook(effect.name, effect.from);
         return;
       case 'wait':
         return setTimer(effect.ms, undefined, { ref: false });
@@ -168,13 +168,13 @@ export class Effects {
   }
 
   /** One after the other, and beside everything else: a program that takes its time must not hold up replication. */
-  #runHook(name: 'claim' | 'release'): void {
+  #runHook(name: 'claim' | 'release', from: string | undefined): void {
     const { replica, config, gateway } = this.#things;
     const { term } = replica.state;
     this.#hooks = this.#hooks
       .then(async () => {
         if (name === 'release') gateway?.release();
-        const failure = await runHook(config, name, term);
+        const failure = await runHook(config, name, term, from);
         // The addresses are here: the gateway goes on where the other one stopped.
         if (name === 'claim') gateway?.start();
         this.#around.input(() => replica.onHook(name, failure));

@@ -9,7 +9,12 @@ const OUTPUT_MAX = 16 * 1024;
  * Runs the `claim` or `release` program; undefined if it succeeded or there is none, otherwise why it failed. After the time limit it is
  * killed with all that it has started, and not waited for any longer, whatever it holds open.
  */
-export function runHook(config: Config, name: 'claim' | 'release', term: number): Promise<string | undefined> {
+export function runHook(
+  config: Config,
+  name: 'claim' | 'release',
+  term: number,
+  from: string | undefined,
+): Promise<string | undefined> {
   const path = config.hooks[name];
   if (path === undefined) return Promise.resolve(undefined);
   const env = {
@@ -18,6 +23,7 @@ export function runHook(config: Config, name: 'claim' | 'release', term: number)
     XFRMSYNC_CLUSTER: config.node.cluster,
     XFRMSYNC_ROLE: name === 'claim' ? 'active' : 'standby',
     XFRMSYNC_TERM: String(term),
+    XFRMSYNC_FROM: from ?? '',
   };
   const { timeout_ms: timeoutMs } = config.hooks;
   return new Promise((resolve) => {

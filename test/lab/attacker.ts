@@ -1,7 +1,7 @@
 /** The attacker on the outside LAN: records every ESP frame that comes into the bridge, and sends recordings again. */
 import { type Port, type Reuse, reusedNumbers, type Seen } from '../../src/demo/recording.ts';
 import { parseEsp, readdressed } from './frames.ts';
-import { close, packetDrops, packetSocket, receive, send, socketAddress } from './libc.ts';
+import { close, packetDrops, packetEar, packetSocket, send, socketAddress } from './libc.ts';
 import { ADDRESSES, MACS } from './world.ts';
 
 export interface Recorded extends Seen {
@@ -19,6 +19,7 @@ const INJECT_BATCH = 200;
 const FRAME_BYTES_MAX = 2048;
 
 export interface Attacker {
+  /** In the order in which the bridge got the frames. */
   readonly recording: readonly Recorded[];
   /** Frames that the kernel did not hand over; with any the recording proves nothing. */
   drops(): number;
@@ -30,7 +31,9 @@ export interface Attacker {
 }
 
 export function startAttacker(): Attacker {
-  const ears = PORTS.map((port) => ({ port, fd: packetSocket('wire', `to-${port}`, true) }));
+  const ports = new Map(PORTS.map((port) => [`to-${port}`, port]));
+  // One ear for all ports: the recording is in the order in which frames came in.
+  const ear = packetEar('wire', [...ports.keys()]);
   const mouths = new Map(PORTS.map((port) => [port, packetSocket('wire', `to-${port}`, false)]));
   const recording: Recorded[] = [];
   const buffer = Buffer.alloc(FRAME_BYTES_MAX);
@@ -38,26 +41,25 @@ export function startAttacker(): Attacker {
   return {
     recording,
     drops: () => {
-      for (const { fd } of ears) drops += packetDrops(fd);
+      drops += packetDrops(ear.fd);
       return drops;
     },
     poll(nowMs) {
-      for (const { port, fd } of ears) {
-        for (let bytes = receive(fd, buffer); bytes >= 0; bytes = receive(fd, buffer)) {
-          const esp = parseEsp(buffer.subarray(0, bytes));
-          if (esp === undefined) continue;
-          if (recording.length >= FRAMES_MAX) throw new Error(`more than ${FRAMES_MAX} ESP frames recorded`);
-          const { source, destination, spi, seq } = esp;
-          recording.push({
-            atMs: nowMs,
-            port,
-            source,
-            destination,
-            spi,
-            seq,
-            frame: Buffer.from(buffer.subarray(0, bytes)),
-          });
-        }
+      for (let bytes = ear.receiveFrom(buffer); bytes >= 0; bytes = ear.receiveFrom(buffer)) {
+        const port = ports.get(ear.interfaceName() ?? '');
+        const esp = parseEsp(buffer.subarray(0, bytes));
+        if (port === undefined || esp === undefined) continue;
+        if (recording.length >= FRAMES_MAX) throw new Error(`more than ${FRAMES_MAX} ESP frames recorded`);
+        const { source, destination, spi, seq } = esp;
+        recording.push({
+          atMs: nowMs,
+          port,
+          source,
+          destination,
+          spi,
+          seq,
+          frame: Buffer.from(buffer.subarray(0, bytes)),
+        });
       }
     },
     async inject(frames, target) {
@@ -69,7 +71,7 @@ export function startAttacker(): Attacker {
       }
     },
     close() {
-      for (const { fd } of ears) close(fd);
+      close(ear.fd);
       for (const fd of mouths.values()) close(fd);
     },
   };

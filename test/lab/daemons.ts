@@ -107,6 +107,11 @@ export class Daemons {
     await ended;
   }
 
+  /** The daemon does not get a processor, or gets it again. */
+  freeze(gateway: Gateway, frozen: boolean): void {
+    this.#running.get(gateway)?.kill(frozen ? 'SIGSTOP' : 'SIGCONT');
+  }
+
   /** What the daemon said last, for a message about a failure. */
   lastWords(gateway: Gateway): string {
     try {

@@ -15,6 +15,7 @@ const c = {
   getsockopt: lib.func('int getsockopt(int, int, int, void *, void *)'),
   sendto: lib.func('intptr_t sendto(int, const void *, uintptr_t, int, const void *, uint32_t)'),
   recv: lib.func('intptr_t recv(int, void *, uintptr_t, int)'),
+  recvfrom: lib.func('intptr_t recvfrom(int, void *, uintptr_t, int, void *, void *)'),
 };
 
 const AF_INET = 2;
@@ -166,25 +167,60 @@ export function hasIpv4Address(fd: number, address: string): boolean {
   return c.setsockopt(fd, IPPROTO_IP, IP_MULTICAST_IF, value, value.length) === 0;
 }
 
+/** `struct sockaddr_ll`: the family, the protocol in network order at 2, the interface at 4. */
+const SOCKADDR_LL_BYTES = 20;
+const ANY_INTERFACE = 0;
+
+/** In the calling thread's namespace. `index` 0: all interfaces. */
+function boundPacketSocket(index: number, receive: boolean): number {
+  // Protocol 0 until it is bound: else it would collect the frames of all interfaces meanwhile.
+  const fd = checked(c.socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK_CLOEXEC, 0), 'socket(AF_PACKET)');
+  setInt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1, 'setsockopt(PACKET_IGNORE_OUTGOING)');
+  if (receive) setInt(fd, SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20, 'setsockopt(SO_RCVBUFFORCE)');
+  const name = Buffer.alloc(SOCKADDR_LL_BYTES);
+  name.writeUInt16LE(AF_PACKET, 0);
+  name.writeUInt16BE(receive ? ETH_P_ALL : 0, 2);
+  name.writeInt32LE(index, 4);
+  checked(c.bind(fd, name, name.length), `bind(AF_PACKET ${index})`);
+  return fd;
+}
+
+function interfaceIndex(name: string): number {
+  return Number(readFileSync(`/proc/thread-self/net/dev_snmp6/${name}`, 'latin1').match(/ifIndex\s+(\d+)/)?.[1]);
+}
+
 /**
  * A raw socket on one interface. With `receive` it gets each frame that comes in there, before a bridge takes it, and none that goes
  * out; without, it only sends.
  */
 export function packetSocket(namespace: string, interfaceName: string, receive: boolean): number {
+  return inNamespace(namespace, () => boundPacketSocket(interfaceIndex(interfaceName), receive));
+}
+
+/** Frames of several interfaces in the order in which they came in. */
+export interface PacketEar {
+  readonly fd: number;
+  /** The interface of the frame that `receiveFrom` has given last; undefined: another one than those that were asked for. */
+  interfaceName(): string | undefined;
+  /** As `receive`. */
+  receiveFrom(into: Buffer): number;
+}
+
+/** A raw socket on all interfaces of a namespace, as `packetSocket` on one. */
+export function packetEar(namespace: string, interfaceNames: readonly string[]): PacketEar {
   return inNamespace(namespace, () => {
-    const index = Number(
-      readFileSync('/proc/thread-self/net/dev_snmp6/'.concat(interfaceName), 'latin1').match(/ifIndex\s+(\d+)/)?.[1],
-    );
-    // Protocol 0 until it is bound: else it would collect the frames of all interfaces meanwhile.
-    const fd = checked(c.socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK_CLOEXEC, 0), 'socket(AF_PACKET)');
-    setInt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1, 'setsockopt(PACKET_IGNORE_OUTGOING)');
-    if (receive) setInt(fd, SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20, 'setsockopt(SO_RCVBUFFORCE)');
-    const name = Buffer.alloc(20);
-    name.writeUInt16LE(AF_PACKET, 0);
-    name.writeUInt16BE(receive ? ETH_P_ALL : 0, 2);
-    name.writeInt32LE(index, 4);
-    checked(c.bind(fd, name, name.length), `bind(AF_PACKET ${interfaceName})`);
-    return fd;
+    const names = new Map(interfaceNames.map((name) => [interfaceIndex(name), name]));
+    const fd = boundPacketSocket(ANY_INTERFACE, true);
+    const from = Buffer.alloc(SOCKADDR_LL_BYTES);
+    const length = Buffer.alloc(4);
+    return {
+      fd,
+      interfaceName: () => names.get(from.readInt32LE(4)),
+      receiveFrom(into) {
+        length.writeUInt32LE(SOCKADDR_LL_BYTES, 0);
+        return Number(c.recvfrom(fd, into, into.length, MSG_DONTWAIT, from, length));
+      },
+    };
   });
 }
 

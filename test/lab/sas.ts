@@ -13,7 +13,7 @@ export const ENCAP_PORT = 4500;
 /** What the applications of a marked connection set on their outbound packets, and the bits that count. */
 export const MARK = { value: 0x2a, mask: 0xff } as const;
 const ESN_WINDOW = 1024;
-const LEGACY_WINDOW = 32;
+export const LEGACY_WINDOW = 32;
 
 export interface Case {
   mode: Mode;
@@ -89,7 +89,7 @@ export function senderPort(connection: Connection): number {
   return 7100 + connection.n;
 }
 
-const windowOf = (row: Case) => (row.esn ? ESN_WINDOW : LEGACY_WINDOW);
+export const windowOf = (row: Case) => (row.esn ? ESN_WINDOW : LEGACY_WINDOW);
 export const windowName = (row: Case): string => (row.esn ? `esn ${windowOf(row)}` : String(windowOf(row)));
 
 function ends(connection: Connection, direction: Direction): { src: string; dst: string } {

@@ -6,6 +6,7 @@
  *                  \----- gwb ----/            gwa ---- gwb: sync0, the replication link
  */
 import { execFile, execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { writeSysctls } from './libc.ts';
 
@@ -55,6 +56,8 @@ export async function ip(namespace: string, args: readonly string[]): Promise<st
   return stdout;
 }
 
+const FAMILIES = [4, 6] as const;
+
 const SYSCTLS_EVERYWHERE = {
   'ipv6/conf/default/accept_dad': 0,
   'ipv6/conf/all/accept_dad': 0,
@@ -68,6 +71,8 @@ const SYSCTLS_GATEWAY = {
   'ipv4/conf/default/send_redirects': 0,
 };
 
+const RETRANS_MS = 100;
+
 /** Of a gateway's two LAN interfaces, once they exist. */
 function interfaceSysctls(name: string): Record<string, number> {
   return {
@@ -75,11 +80,16 @@ function interfaceSysctls(name: string): Record<string, number> {
     [`ipv4/conf/${name}/arp_notify`]: 1,
     [`ipv6/conf/${name}/ndisc_notify`]: 1,
     [`ipv4/conf/${name}/send_redirects`]: 0,
+    // As well: nobody is told by a request for somebody else's address.
+    [`ipv4/conf/${name}/arp_announce`]: 2,
     // What release.sh relies on: packets for the shared address wait for its next owner, this many and this long.
     [`ipv4/neigh/${name}/unres_qlen_bytes`]: 8 << 20,
     [`ipv6/neigh/${name}/unres_qlen_bytes`]: 8 << 20,
-    [`ipv4/neigh/${name}/mcast_solicit`]: 15,
-    [`ipv6/neigh/${name}/mcast_solicit`]: 15,
+    [`ipv4/neigh/${name}/mcast_solicit`]: 15_000 / RETRANS_MS,
+    [`ipv6/neigh/${name}/mcast_solicit`]: 15_000 / RETRANS_MS,
+    // While it does, the next owner is asked for so often; claim.sh waits for that.
+    [`ipv4/neigh/${name}/retrans_time_ms`]: RETRANS_MS,
+    [`ipv6/neigh/${name}/retrans_time_ms`]: RETRANS_MS,
     // A peer whose old entry is still believed for a second would send to the old owner for that long.
     [`ipv4/neigh/${name}/locktime`]: 0,
   };
@@ -100,6 +110,8 @@ function gatewaySetup(gateway: Gateway): string[] {
     `addr add ${SYNC[gateway]}/30 dev sync0`,
     `route add 10.77.0.0/16 via ${ADDRESSES.peer[4]} dev out0`,
     `route add fd77::/32 via ${ADDRESSES.peer[6]} dev out0`,
+    // A standby knows its next hops before it has anything for them.
+    ...FAMILIES.map((family) => `neigh replace ${ADDRESSES.peer[family]} dev out0 managed`),
   ];
 }
 
@@ -119,6 +131,8 @@ export function buildWorld(tunnels: Readonly<Record<4 | 6, readonly number[]>>):
     'link add to-gwb netns inside type veth peer name in0 netns gwb',
     'link add sync0 netns gwa type veth peer name sync0 netns gwb',
   ]);
+  // All frames of all machines wait in one backlog of one processor here: what waited for a switchover comes at once.
+  writeFileSync('/proc/sys/net/core/netdev_max_backlog', '100000\n');
   ipBatch('wire', [
     'link add lan type bridge forward_delay 0 mcast_snooping 0',
     ...['to-peer', 'to-gwa', 'to-gwb'].map((port) => `link set ${port} master lan up`),
@@ -171,7 +185,7 @@ const OWN_INSIDE: Readonly<Record<Gateway, Readonly<Record<4 | 6, string>>>> = {
 export function leadTunnels(by: Gateway, tunnels: Readonly<Record<4 | 6, readonly number[]>>, there: boolean): void {
   ipBatch(
     'inside',
-    ([4, 6] as const).flatMap((family) =>
+    FAMILIES.flatMap((family) =>
       tunnels[family].map(
         (n) =>
           `route ${there ? 'add' : 'del'} ${tunnelAddress(n, family)}/${family === 4 ? 32 : 128} via ${OWN_INSIDE[by][family]}`,
@@ -192,10 +206,10 @@ export function makeDeaf(gateway: Gateway, deaf: boolean): void {
   // Neighbour discovery needs an answer.
   ipBatch(
     gateway,
-    ([4, 6] as const).map((family) =>
+    FAMILIES.map((family) =>
       deaf
         ? `neigh replace ${ADDRESSES.peer[family]} lladdr ${MACS.peer} dev out0 nud permanent`
-        : `neigh del ${ADDRESSES.peer[family]} dev out0`,
+        : `neigh replace ${ADDRESSES.peer[family]} dev out0 managed`,
     ),
   );
 }

@@ -80,7 +80,7 @@ describe.each(interfaces)('two daemons over %s', (via) => {
     const journal = `${cluster.directory}/journal`;
     await writeFile(
       `${cluster.directory}/hook.sh`,
-      `#!/bin/sh\necho "$XFRMSYNC_NODE $XFRMSYNC_ROLE $XFRMSYNC_TERM" >> ${journal}\n`,
+      `#!/bin/sh\necho "$XFRMSYNC_NODE $XFRMSYNC_ROLE $XFRMSYNC_TERM from:$XFRMSYNC_FROM" >> ${journal}\n`,
     );
     await chmod(`${cluster.directory}/hook.sh`, 0o755);
     for (const name of ['a', 'b'] as const)
@@ -107,13 +107,13 @@ describe.each(interfaces)('two daemons over %s', (via) => {
     expect(await cluster.control('b', { command: 'switchover' })).toEqual({ role: 'standby', term: 2 });
     await cluster.until('a', (s) => s.role === 'active' && s.term === 3);
     expect(doors.transmit('a', 1)).toEqual([11]);
-    await cluster.when(() => readFileSync(journal, 'utf8').includes('a active 3'));
+    await cluster.when(() => readFileSync(journal, 'utf8').includes('a active 3 from:'));
     expect(readFileSync(journal, 'utf8').trim().split('\n')).toEqual([
-      'a active 1',
-      'a standby 1',
-      'b active 2',
-      'b standby 2',
-      'a active 3',
+      'a active 1 from:',
+      'a standby 1 from:',
+      'b active 2 from:a',
+      'b standby 2 from:',
+      'a active 3 from:b',
     ]);
   });
 

@@ -95,7 +95,7 @@ describeNative('the program, in a namespace for each node, with a cable between 
     await using g = await Gateways.make();
     const journal = join(g.directory, 'journal');
     const hook = join(g.directory, 'hook.sh');
-    const words = '$XFRMSYNC_NODE $XFRMSYNC_CLUSTER $XFRMSYNC_ROLE $XFRMSYNC_TERM';
+    const words = '$XFRMSYNC_NODE $XFRMSYNC_CLUSTER $XFRMSYNC_ROLE $XFRMSYNC_TERM<$XFRMSYNC_FROM>';
     await writeFile(hook, `#!/bin/sh\necho "${words}" >>'${journal}'\n`, { mode: 0o755 });
     for (const name of ['a', 'b'] as const)
       await g.edit(name, '[hooks]', `[hooks]\nclaim = "${hook}"\nrelease = "${hook}"`);
@@ -128,7 +128,7 @@ describeNative('the program, in a namespace for each node, with a cable between 
     await g.ip('a', 'link', 'set', 'sync0', 'up');
     await g.until('a', (s) => s.role === 'standby' && s.term === 2 && s.complete && s.policies === 3);
     const seen = async () => (await readFile(journal, 'utf8')).trim().split('\n');
-    await expect.poll(seen).toEqual(['a test active 1', 'b test active 2', 'a test standby 2']);
+    await expect.poll(seen).toEqual(['a test active 1<>', 'b test active 2<>', 'a test standby 2<>']);
 
     const shown = await g.command('a', 'status', '--json', '--sas');
     expect(JSON.parse(shown.stdout)).toEqual({

@@ -4,11 +4,14 @@ import { replayAll } from '../attack.ts';
 import { reusedOutbound } from '../attacker.ts';
 import { checkKept, type States } from '../kept.ts';
 import type { Replay } from '../results.ts';
+import { LEGACY_WINDOW, windowOf } from '../sas.ts';
 import { pushShut } from '../shut.ts';
 import type { Flow } from '../traffic.ts';
 import { type Gateway, MACS } from '../world.ts';
+import { type Counted, countedText, readCounted } from './counted.ts';
 import type { Ground } from './ground.ts';
 import type { Bound, Failover, FaultResult } from './results.ts';
+import { furthestBehind, whereabouts, whereText } from './whereabouts.ts';
 
 /** What a case tells of its own course. */
 export interface Course {
@@ -49,6 +52,7 @@ export class Books {
   readonly #first: States;
   readonly #duplicates: number;
   readonly #checked: number;
+  readonly #counted: Counted = readCounted();
 
   private constructor(ground: Ground, name: string, first: States) {
     const { traffic, expectations } = ground.stage;
@@ -95,8 +99,18 @@ export class Books {
       this.#check(
         'no packet lost',
         packetsLost === 0,
-        packetsLost === 0 ? '0' : `${lossText(flows, lost)}; ${whenLost(flows, faultsMs, this.#fromMs, endMs)}`,
+        packetsLost === 0
+          ? '0'
+          : [
+              lossText(flows, lost),
+              this.#whereLost(),
+              countedText(this.#counted, readCounted()),
+              whenLost(flows, faultsMs, this.#fromMs, endMs),
+            ]
+              .filter(Boolean)
+              .join('; '),
       );
+    if (!shown) this.#checkOrder();
     const packetsSent = sum(flows.map((flow) => sentBetween(flow, this.#fromMs, endMs)));
     const silences = this.#silences(faultsMs, endMs);
     const spisKept = checkKept(stage.expectations, `SAs on ${active}`, this.#first, await stage.states(active));
@@ -149,6 +163,26 @@ export class Books {
     return faultsMs
       .flatMap((faultMs, i) => flows.map((flow) => outageMs(flow, faultMs, faultsMs[i + 1] ?? endMs)))
       .sort((a, b) => a - b);
+  }
+
+  /** SAs with a large window bear what one with a small window does not, so it is looked at beside the losses. */
+  #checkOrder(): void {
+    const { connections, attacker } = this.#ground.stage;
+    const behind = furthestBehind(attacker.recording, MACS, new Set(connections.map(({ spi }) => spi.in)));
+    this.#check('no packet of a peer was overtaken by a whole window of others', behind < LEGACY_WINDOW, behind);
+  }
+
+  /** Of inbound flows: at which gateway the lost ones ended. Each datagram of a flow is one number of its SA. */
+  #whereLost(): string {
+    const { traffic, attacker } = this.#ground.stage;
+    const missing = traffic.flows
+      .filter(({ direction }) => direction === 'in')
+      .map(({ connection, sentAtMs, receivedAtMs }) => ({
+        spi: connection.spi.in,
+        window: windowOf(connection),
+        numbers: new Set(sentAtMs.flatMap((_, n) => (receivedAtMs[n] === undefined ? [n + 1] : []))),
+      }));
+    return whereText(whereabouts(attacker.recording, MACS, missing));
   }
 
   #checkBound({ exposure, unseen, lossMax, to, faultMs }: Shown, split: boolean, endMs: number): Bound {
