@@ -10,12 +10,17 @@ export const isGuest = (): boolean => process.env[GUEST_FLAG] === '1';
  * On the host: the same program with the same arguments, in a guest. Its lines go on to this process's own streams; the result is what it
  * gave to `tellHost`. @throws Error if there was none
  */
-export async function runAgainInLab<T>(kernel: LabKernel, program: string, timeoutMs: number): Promise<T> {
+export async function runAgainInLab<T>(
+  kernel: LabKernel,
+  program: string,
+  timeoutMs: number,
+  env: Readonly<Record<string, string>> = {},
+): Promise<T> {
   process.stdout.write(`booting ${kernel}\n`);
   let result: T | undefined;
   const { status } = await runInLab(kernel, [process.execPath, program, ...process.argv.slice(2)], {
     timeoutMs,
-    env: { [GUEST_FLAG]: '1' },
+    env: { ...env, [GUEST_FLAG]: '1' },
     onLine(line, stream) {
       if (stream === 'stdout' && line.startsWith(RESULT_PREFIX))
         result = JSON.parse(line.slice(RESULT_PREFIX.length)) as T;

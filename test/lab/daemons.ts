@@ -7,7 +7,9 @@ import { promisify } from 'node:util';
 import { type ControlRequest, callControl, type Status } from '../../src/node/index.ts';
 import { GATEWAYS, type Gateway, SYNC } from './world.ts';
 
-export type Settings = Readonly<Record<string, Readonly<Record<string, string | number | boolean>>>>;
+export type Settings = Readonly<
+  Record<string, Readonly<Record<string, string | number | boolean | readonly number[]>>>
+>;
 
 const run = promisify(execFile);
 /** One command of the CLI: starting Node.js alone takes most of a second in an emulated machine. */
@@ -97,13 +99,13 @@ export class Daemons {
     closeSync(log);
   }
 
-  /** SIGKILL, as sudden as the death of a machine. */
-  async kill(gateway: Gateway): Promise<void> {
+  /** SIGKILL, as sudden as the death of a machine; SIGTERM: as its operator stops it. */
+  async kill(gateway: Gateway, signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL'): Promise<void> {
     const child = this.#running.get(gateway);
     this.#running.delete(gateway);
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
+    child.kill(signal);
     await ended;
   }
 

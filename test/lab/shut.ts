@@ -10,8 +10,13 @@ import type { Flow } from './traffic.ts';
 const PUSH = { datagrams: 20, everyMs: 50, datagramsMax: 10_000 } as const;
 
 /** Sends on inbound flows on which nothing sent since `sinceMs` has got through, until something does. Returns them. */
-export async function pushShut(stage: Stage, sinceMs: number): Promise<Flow[]> {
-  const shut = () => stage.traffic.flows.filter((flow) => flow.direction === 'in' && flow.newestSentMs < sinceMs);
+export async function pushShut(
+  stage: Stage,
+  sinceMs: number,
+  counts: (flow: Flow) => boolean = () => true,
+): Promise<Flow[]> {
+  const shut = () =>
+    stage.traffic.flows.filter((flow) => flow.direction === 'in' && flow.newestSentMs < sinceMs && counts(flow));
   const first = shut();
   if (first.length > 0) stage.say(`${first.length} inbound windows are still closed: sending past them`);
   for (let sent = 0; sent < PUSH.datagramsMax && shut().length > 0; sent += PUSH.datagrams) {

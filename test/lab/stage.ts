@@ -15,6 +15,8 @@ export interface StageOptions {
   program: string;
   connections: readonly Connection[];
   traffic: TrafficOptions;
+  /** SAs and policies come from elsewhere: `connections` say what applications use, and `adopt` tells their SPIs. */
+  withoutSas?: boolean;
   progress: (text: string) => void;
 }
 
@@ -63,8 +65,10 @@ export class Stage {
       connections.filter((c) => c.mode === 'tunnel' && c.family === family).map((c) => c.n);
     this.say(`building the world: ${this.sas} SAs`);
     buildWorld({ 4: tunnels(4), 6: tunnels(6) });
-    for (const host of ['gwa', 'peer'] as const)
-      ipBatch(host, [...stateLines(connections, host), ...policyLines(connections, host)]);
+    if (!this.#options.withoutSas) {
+      for (const host of ['gwa', 'peer'] as const)
+        ipBatch(host, [...stateLines(connections, host), ...policyLines(connections, host)]);
+    }
     claim('gwa', hookFile('claim'));
     this.#traffic = new Traffic(connections, this.#options.traffic);
     this.#attacker = startAttacker();
@@ -84,6 +88,11 @@ export class Stage {
     this.#attacker.close();
     this.#traffic = new Traffic(connections, this.#options.traffic);
     this.#attacker = startAttacker();
+  }
+
+  /** The SAs that are or were there, of whatever generation; traffic goes on as it is. */
+  adopt(connections: readonly Connection[]): void {
+    this.#connections = connections;
   }
 
   #tick(): void {

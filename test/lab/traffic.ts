@@ -99,7 +99,8 @@ export class Traffic {
       for (const namespace of ['peer', 'inside', ...GATEWAYS]) {
         this.#receivers.push(must(udpSocket(namespace, family, '', TRAFFIC_PORT, { receiveBufferBytes }), 'receiving'));
       }
-      for (const namespace of ['peer', ...GATEWAYS]) {
+      // An IKE daemon wants the port for itself.
+      for (const namespace of this.flows.some(({ connection }) => connection.encap) ? ['peer', ...GATEWAYS] : []) {
         // The kernel takes the ESP out of these; nothing is ever read from them.
         this.#encapsulation.push(
           must(udpSocket(namespace, family, '', ENCAP_PORT, { encapsulation: true }), 'encapsulation'),

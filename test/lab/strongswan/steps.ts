@@ -1,0 +1,41 @@
+/** What the lab does beside strongSwan, one step after the other, in one world. */
+import type { Expectation } from '../results.ts';
+import { ceilings } from './ceilings.ts';
+import { death } from './death.ts';
+import type { Ground } from './ground.ts';
+import { negotiate } from './negotiate.ts';
+import { rekey } from './rekey.ts';
+import { renegotiate } from './renegotiate.ts';
+
+/** What a step has measured. */
+export type Facts = Readonly<Record<string, number | string>>;
+
+export interface Step {
+  readonly name: string;
+  readonly about: string;
+  readonly run: (ground: Ground) => Promise<Facts>;
+}
+
+export interface StepResult {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly facts: Facts;
+  readonly expectations: readonly Expectation[];
+  readonly error?: string;
+}
+
+export interface StrongswanResult {
+  readonly ok: boolean;
+  readonly kernel: string;
+  readonly version: string;
+  readonly seconds: number;
+  readonly steps: readonly StepResult[];
+}
+
+export const STEPS: readonly Step[] = [
+  { name: 'negotiate', about: 'charon negotiates, the standby has it', run: negotiate },
+  { name: 'ceilings', about: "ceilings and charon's own limits, under traffic", run: ceilings },
+  { name: 'rekey', about: 're-keys that charon is told to do, under traffic', run: rekey },
+  { name: 'death', about: 'the active dies with its charon, the standby takes over', run: death },
+  { name: 'renegotiate', about: 'the charon of the new active negotiates anew', run: renegotiate },
+];
