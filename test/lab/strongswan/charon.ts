@@ -30,10 +30,13 @@ export interface ChildSaText {
 export class Charon {
   readonly namespace: string;
   readonly #directory: string;
-  readonly #swanctl: string;
+  readonly #settings: readonly string[];
+  #swanctl: string;
   #child: ChildProcess | undefined;
 
-  constructor(namespace: string, directory: string, swanctl: string) {
+  /** `settings`: lines of strongswan.conf for charon itself. */
+  constructor(namespace: string, directory: string, swanctl: string, settings: readonly string[] = []) {
+    this.#settings = settings;
     this.namespace = namespace;
     this.#directory = join(directory, `charon-${namespace}`);
     this.#swanctl = swanctl;
@@ -47,6 +50,11 @@ export class Charon {
     return `unix://${this.#directory}/vici`;
   }
 
+  /** Another swanctl.conf, from its next start on. */
+  configure(swanctl: string): void {
+    this.#swanctl = swanctl;
+  }
+
   #write(): void {
     const swanctl = join(this.#directory, 'swanctl');
     for (const folder of FOLDERS) mkdirSync(join(swanctl, folder), { recursive: true, mode: 0o700 });
@@ -55,6 +63,7 @@ export class Charon {
   load = random nonce aes sha1 sha2 hmac kdf drbg pem gmp gcm kernel-netlink socket-default vici
   install_routes = no
   install_virtual_ip = no
+${this.#settings.map((line) => `  ${line}`).join('\n')}
   filelog {
     lab {
       path = ${this.#directory}/log
@@ -114,6 +123,10 @@ swanctl {
 
   async childSas(): Promise<ChildSaText[]> {
     return parseChildSas(await this.ctl('--list-sas', '--raw'));
+  }
+
+  async version(): Promise<string> {
+    return (await this.ctl('--version')).match(/strongSwan\D*(\d\S*)/)?.[1] ?? '';
   }
 
   /** Everything that it has logged. */

@@ -24,6 +24,11 @@ export const REKEY_PACKETS = 1000;
 export const LIFE_PACKETS = 20_000;
 export const LIFE_TIME = { rekey: 3600, life: 7200 } as const;
 
+/** The peer asks whether the gateway is alive when it has heard nothing for so long, neither IKE nor ESP. Longer than any outage of the lab. */
+export const PEER_DPD_S = 20;
+/** And gives up when nothing was answered: after 1 s, 1.8 s more, and 3.2 s more. strongSwan's own values make that 165 s. */
+export const PEER_RETRANSMISSION = ['retransmit_timeout = 1.0', 'retransmit_tries = 2'];
+
 export const CHILDREN: readonly Child[] = [
   {
     n: 1,
@@ -106,6 +111,7 @@ export function swanctlText(host: 'gateway' | 'peer', secret: string, startActio
     proposals = aes128-sha256-modp2048
     mobike = no
     rekey_time = 0
+    dpd_delay = ${isGateway ? 0 : PEER_DPD_S}s
     local {
       auth = psk
       id = ${host}

@@ -8,7 +8,7 @@ import { reusedOutbound } from '../attacker.ts';
 import { peerSeen } from '../daemons.ts';
 import { pushShut } from '../shut.ts';
 import type { Gateway } from '../world.ts';
-import { CHILDREN, type Child, REKEY_PACKETS } from './children.ts';
+import { CHILDREN, type Child, PEER_DPD_S, REKEY_PACKETS } from './children.ts';
 import type { Ground } from './ground.ts';
 import type { Facts } from './steps.ts';
 
@@ -29,9 +29,11 @@ export async function death(ground: Ground): Promise<Facts> {
   await ground.pushUntil(LIMITED, () => ground.onWire(out) >= REKEY_PACKETS + 20);
   await ground.until('the kernel has told of the soft limit', () => softOf(ground, 'gwa', marks.gwa, out) > 0);
   const before = await stage.states('gwa');
+  const policies = await ground.replicatedPolicies('gwa');
   const told = softOf(ground, 'gwb', marks.gwb, out);
   stage.check('a standby tells nobody of soft limits', told === 0, `${told}`);
   const logged = charon.gwb.log().length;
+  const loggedPeer = charon.peer.log().length;
 
   const faultMs = await ground.die('gwa');
   await stage.daemons.until('gwb', 'without its peer', (s) => !peerSeen(s));
@@ -44,6 +46,11 @@ export async function death(ground: Ground): Promise<Facts> {
   await stage.pass(AFTER_MS);
   const pushed = (await pushShut(stage, openMs, (flow) => flows.includes(flow))).length;
   await stage.pass(AFTER_MS);
+  // Traffic goes on for longer than the peer would be patient without it.
+  const patience = openMs + (PEER_DPD_S + 5) * 1000;
+  await stage.waitFor(() => traffic.nowMs() > patience, 'the peer has had reason to ask');
+  const asked = charon.peer.log().slice(loggedPeer).split('sending DPD request').length - 1;
+  stage.check('the peer does not ask whether the gateway is alive, as it hears ESP', asked === 0, `${asked} times`);
   const silent = flows.filter(({ newestSentMs }) => newestSentMs < openMs);
   stage.check(
     'traffic goes on in both directions of every connection',
@@ -61,11 +68,15 @@ export async function death(ground: Ground): Promise<Facts> {
     changed.length === 0 && after.size === wanted.size,
     `${after.size}`,
   );
+  const copies = await ground.policies('gwb');
+  stage.check('and their policies, whatever was there before', policies.join() === copies.join(), `${copies.length}`);
   const soft = softOf(ground, 'gwb', marks.gwb, out);
   stage.check('the new active tells of the soft limit that was passed', soft >= 1, `${soft} times`);
   const lines = charon.gwb.log().slice(logged).trim().split('\n');
   stage.say(`charon on gwb meanwhile:\n${lines.join('\n')}`);
-  const ended = events.gwb.since(marks.gwb).filter(({ kind }) => kind === 'deleted' || kind === 'new');
+  const ended = events.gwb
+    .since(marks.gwb)
+    .filter(({ kind, of }) => (kind === 'deleted' || kind === 'new') && of === 'sa');
   stage.check(
     'the charon there deletes nothing and adds nothing',
     ended.length === 0,

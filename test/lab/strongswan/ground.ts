@@ -9,7 +9,7 @@ import type { SaText } from '../state-text.ts';
 import type { Flow } from '../traffic.ts';
 import { cutGateway, GATEWAYS, type Gateway, ip } from '../world.ts';
 import { Charon, type ChildSaText } from './charon.ts';
-import { BUSY, CHILDREN, type Child, connectionOf, REPLICATED, swanctlText } from './children.ts';
+import { BUSY, CHILDREN, type Child, connectionOf, PEER_RETRANSMISSION, REPLICATED, swanctlText } from './children.ts';
 import { KernelEvents } from './kernel-events.ts';
 
 /** Grants so small that they are raised all the time, and so large that a slow machine does not come to their end. */
@@ -26,22 +26,24 @@ const POLL_MS = 200;
 const PUSH = { datagrams: 3, everyMs: 50, timesMax: 4_000 } as const;
 const WAIT_MAX_MS = 180_000;
 
+export type Limits = SaText['limits'];
 export type Spis = Readonly<Record<'in' | 'out', number>>;
 
 export class Ground {
   readonly stage: Stage;
+  readonly #secret = randomBytes(24).toString('base64');
   readonly charon: Readonly<Record<Gateway | 'peer', Charon>>;
   #events: Readonly<Record<Gateway, KernelEvents>> | undefined;
+  readonly #limits = new Map<string, Limits>();
   /** SPIs of every CHILD_SA that there was, by child. */
   readonly #spis = new Map<string, Spis[]>();
 
   constructor(program: string, progress: (text: string) => void) {
     const connections = BUSY.map((child) => connectionOf(child, { in: 0, out: 0 }));
     this.stage = new Stage({ program, connections, traffic: TRAFFIC, withoutSas: true, progress });
-    const secret = randomBytes(24).toString('base64');
     mkdirSync(DIRECTORY, { recursive: true, mode: 0o700 });
     const charon = (namespace: string, host: 'gateway' | 'peer') =>
-      new Charon(namespace, DIRECTORY, swanctlText(host, secret));
+      new Charon(namespace, DIRECTORY, swanctlText(host, this.#secret), host === 'peer' ? PEER_RETRANSMISSION : []);
     this.charon = { gwa: charon('gwa', 'gateway'), gwb: charon('gwb', 'gateway'), peer: charon('peer', 'peer') };
   }
 
@@ -59,7 +61,16 @@ export class Ground {
     for (const { name } of CHILDREN) await this.charon.gwa.ctl('--initiate', '--child', name);
     await this.learn('gwa');
     stage.say(`charon has negotiated ${CHILDREN.length} CHILD_SAs`);
+    const states = await stage.states('gwa');
+    for (const child of CHILDREN)
+      for (const [direction, spi] of Object.entries(this.spis(child)))
+        this.#limits.set(`${child.name} ${direction}`, states.get(spi)?.limits ?? {});
     await stage.daemons.init({ ...SETTINGS, hooks: { claim: hookFile('claim'), release: hookFile('release') } });
+  }
+
+  /** Another start_action for the CHILD_SAs of a gateway's charon, from its next start on. */
+  startAction(gateway: Gateway, action: 'none' | 'trap'): void {
+    this.charon[gateway].configure(swanctlText('gateway', this.#secret, action));
   }
 
   async startDaemons(): Promise<void> {
@@ -79,6 +90,13 @@ export class Ground {
     );
     this.stage.adopt(connections satisfies Connection[]);
     return list;
+  }
+
+  /** As charon has installed them, before there was a daemon. */
+  ownLimits({ name }: Pick<Child, 'name'>, direction: 'in' | 'out'): Limits {
+    const limits = this.#limits.get(`${name} ${direction}`);
+    if (limits === undefined) throw new Error(`no limits of ${name} are known`);
+    return limits;
   }
 
   /** Of the newest CHILD_SA. */
@@ -137,6 +155,12 @@ export class Ground {
       .sort();
   }
 
+  /** Those of the SAs that the daemons have to replicate. */
+  async replicatedPolicies(gateway: Gateway): Promise<string[]> {
+    const words = REPLICATED.map(({ reqid }) => ` reqid ${reqid} `);
+    return (await this.policies(gateway)).filter((text) => words.some((word) => text.includes(word)));
+  }
+
   /** @throws Error if it does not become so */
   async until(what: string, right: () => Promise<boolean> | boolean): Promise<void> {
     const deadline = performance.now() + WAIT_MAX_MS;
@@ -157,11 +181,13 @@ export class Ground {
   }
 
   /** Traffic stops; everything that was sent so far has to be there. */
-  async checkNoLoss(name: string): Promise<void> {
+  async checkNoLoss(name: string, counts: (child: Child) => boolean = () => true): Promise<void> {
     const { traffic } = this.stage;
     traffic.stop();
     await this.stage.quiet();
-    const lost = traffic.flows.map(({ connection, direction, sentAtMs, received }) => ({
+    const children = new Set(CHILDREN.filter(counts).map((child) => child.name));
+    const flows = traffic.flows.filter(({ connection }) => children.has(connection.name));
+    const lost = flows.map(({ connection, direction, sentAtMs, received }) => ({
       what: `${connection.name} ${direction}`,
       sent: sentAtMs.length,
       lost: sentAtMs.length - received,

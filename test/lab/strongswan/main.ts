@@ -2,7 +2,7 @@
  * The daemons beside strongSwan, on a real kernel: `npm run strongswan:lab`. On the host it fetches strongSwan, boots a guest and runs itself
  * there.
  *
- *   node build/test/lab/strongswan/main.js [--kernel uml|debian-6.1|debian-6.12] [--json]
+ *   node build/test/lab/strongswan/main.js [--only STEPS] [--kernel uml|debian-6.1|debian-6.12] [--json]
  */
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -18,6 +18,7 @@ const USAGE = `usage: strongswan [options]
 Steps, one after the other:
 ${STEPS.map(({ name, about }) => `  ${name.padEnd(18)} ${about}`).join('\n')}
 
+  --only STEPS       some of them, with commas; the first one always runs
   --kernel NAME      ${KERNELS.join(', ')}    (default uml)
   --program FILE     the CLI to test                (default dist/cli/main.js)
   --json             the last line is the result as one JSON object
@@ -38,6 +39,7 @@ function readOptions() {
   try {
     values = parseArgs({
       options: {
+        only: { type: 'string', default: STEPS.map(({ name }) => name).join(',') },
         kernel: { type: 'string', default: 'uml' },
         program: { type: 'string', default: join(dirname(self), '..', '..', '..', '..', 'dist', 'cli', 'main.js') },
         json: { type: 'boolean', default: false },
@@ -52,9 +54,13 @@ function readOptions() {
     process.exit(0);
   }
   const kernel = KERNELS.find((name) => name === values.kernel) ?? usageError(`--kernel takes ${KERNELS.join(', ')}`);
+  const only = String(values.only).split(',');
+  const unknown = only.find((name) => !STEPS.some((step) => step.name === name));
+  if (unknown !== undefined) usageError(`there is no step "${unknown}"`);
+  const steps = STEPS.filter(({ name }, i) => i === 0 || only.includes(name));
   const program = resolve(String(values.program));
   if (!existsSync(program)) usageError(`${program} is not there: run "npm run build" first`);
-  return { kernel, program, json: values.json === true } as const;
+  return { kernel, steps, program, json: values.json === true } as const;
 }
 
 type Options = ReturnType<typeof readOptions>;
@@ -80,10 +86,10 @@ async function onHost({ kernel, json }: Options): Promise<number> {
   return result.ok ? 0 : 1;
 }
 
-async function inGuest({ program }: Options): Promise<number> {
+async function inGuest({ program, steps }: Options): Promise<number> {
   const { runSteps } = await import('./run.ts');
   const progress = (text: string) => process.stdout.write(`${text}\n`);
-  const result = await runSteps({ program, tree: process.env[TREE] ?? '', steps: STEPS, progress });
+  const result = await runSteps({ program, tree: process.env[TREE] ?? '', steps, progress });
   tellHost(result);
   return result.ok ? 0 : 1;
 }

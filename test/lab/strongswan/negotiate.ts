@@ -28,8 +28,7 @@ export async function negotiate(ground: Ground): Promise<Facts> {
   stage.check("the active's are as charon has installed them", touched.length === 0, `${before.size}`);
   const open = [...there.values()].filter(({ oseq }) => !ENDS.has(oseq));
   stage.check('none of them can send on the standby', open.length === 0, `${open.length} can`);
-  const selected = new Set(REPLICATED.map(({ reqid }) => ` reqid ${reqid} `));
-  const policies = (await ground.policies('gwa')).filter((text) => [...selected].some((word) => text.includes(word)));
+  const policies = await ground.replicatedPolicies('gwa');
   const copies = await ground.policies('gwb');
   const samePolicies = policies.length === REPLICATED.length * 3 && policies.join('\n') === copies.join('\n');
   stage.check('and their policies, and no other', samePolicies, `${copies.length} of ${policies.length}`);

@@ -1,5 +1,6 @@
 /** The charon of the new active negotiates all CHILD_SAs anew: it says that it knows of no others, so that the peer drops its old ones. */
-import { BUSY, REPLICATED } from './children.ts';
+import { ADDRESSES, ipBatch } from '../world.ts';
+import { BUSY, type Child, REPLICATED } from './children.ts';
 import type { Ground } from './ground.ts';
 import type { Facts } from './steps.ts';
 
@@ -7,6 +8,7 @@ export async function renegotiate(ground: Ground): Promise<Facts> {
   const { stage, charon, events } = ground;
   const { traffic } = stage;
   const old = ground.replicated();
+  const deletions = REPLICATED.flatMap((child) => deleteLines(ground, child));
   const mark = events.gwb.mark();
   const logged = charon.gwb.log().length;
   const beginMs = traffic.nowMs();
@@ -44,10 +46,24 @@ export async function renegotiate(ground: Ground): Promise<Facts> {
   );
   const deleted = events.gwb.since(mark).filter(({ kind }) => kind === 'deleted' || kind === 'flushed').length;
   stage.check('charon deletes nothing that it does not know', deleted === 0, `${deleted}`);
+  // What nobody else does: the new active's charon does not know these SAs, and the peer has none of them any more.
+  ipBatch('gwb', deletions);
+  await stage.daemons.until('gwb', 'without the old SAs', ({ sas }) => sas === ground.replicated().size);
   return {
     'negotiation of all of them ms': Math.round(doneMs - beginMs),
     'packets lost meanwhile': lost(beginMs, doneMs),
     'old SAs left in the kernel': left.length,
     'CHILD_SAs of the peer': peers.length,
   };
+}
+
+/** Of a child's SAs as they are now. An SA with a mark is found by its mark. */
+function deleteLines(ground: Ground, child: Child): string[] {
+  const { in: spiIn, out } = ground.spis(child);
+  const [here, peer] = [ADDRESSES.shared[4], ADDRESSES.peer[4]];
+  const mark = child.mark === undefined ? '' : ` mark ${child.mark.replace('/', ' mask ')}`;
+  return [
+    `xfrm state delete src ${peer} dst ${here} proto esp spi 0x${spiIn.toString(16)}`,
+    `xfrm state delete src ${here} dst ${peer} proto esp spi 0x${out.toString(16)}${mark}`,
+  ];
 }

@@ -1,5 +1,4 @@
 /** The steps, inside the guest. */
-import { execFileSync } from 'node:child_process';
 import { release } from 'node:os';
 import { mountPackages } from './charon.ts';
 import { Ground } from './ground.ts';
@@ -19,8 +18,10 @@ export async function runSteps({ program, tree, steps, progress }: RunOptions): 
   const ground = new Ground(program, progress);
   const { stage } = ground;
   const results: StepResult[] = [];
+  let version = '';
   try {
     await ground.build();
+    version = await ground.charon.peer.version();
     for (const { name, about, run } of steps) {
       stage.say(`--- ${name}: ${about}`);
       const from = stage.expectations.list.length;
@@ -42,8 +43,7 @@ export async function runSteps({ program, tree, steps, progress }: RunOptions): 
   return {
     ok: results.length === steps.length && results.every(({ ok }) => ok),
     kernel: release(),
-    version:
-      execFileSync('swanctl', ['--version'], { encoding: 'utf8' }).match(/strongSwan (?:swanctl )?(\S+)/)?.[1] ?? '',
+    version,
     seconds: Math.round((performance.now() - stage.startMs) / 1000),
     steps: results,
   };
