@@ -136,6 +136,11 @@ class Drill {
     const start = this.#mark(baseline);
     this.stage.say('traffic in both directions on every connection');
     traffic.start();
+    // How far windows close follows from how much each flow has carried at most: one whose first burst nobody has seen carries more (S2).
+    for (const flow of traffic.flows) {
+      traffic.push([flow], BURST);
+      await this.stage.pass(1);
+    }
     await this.stage.pass(this.#options.seconds * 1000);
     await this.stage.daemons.kill('gwa');
     // A kernel forwards without its daemon: the machine is dead when its links are.
