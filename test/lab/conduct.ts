@@ -5,7 +5,7 @@ import { skips } from '../../src/demo/recording.ts';
 import { replayAll, replayWhenHeld } from './attack.ts';
 import { reusedOutbound } from './attacker.ts';
 import { checkKept, type States } from './kept.ts';
-import { hookFile } from './lab.ts';
+import { hookSettings } from './lab.ts';
 import type { Act, CaseRow, DrillResult, Replay } from './results.ts';
 import { makeConnections, windowName } from './sas.ts';
 import { pushShut } from './shut.ts';
@@ -121,7 +121,7 @@ class Drill {
   async #startDaemons(): Promise<void> {
     const { inbound } = this.#options;
     await this.stage.daemons.init({
-      hooks: { claim: hookFile('claim'), release: hookFile('release') },
+      hooks: hookSettings(),
       takeover: { inbound },
       link: { timeout_ms: LINK_TIMEOUT_MS },
     });
