@@ -42,9 +42,9 @@ const TICK_MS = 20;
 /** Limits for what is awaited; on an idle machine each takes a fraction of it. */
 const LIMIT = {
   sync: 60_000,
-  detect: 20_000,
+  detect: 60_000,
   promote: 90_000,
-  address: 20_000,
+  address: 60_000,
   through: 60_000,
   quiet: 10_000,
 } as const;

@@ -51,9 +51,10 @@ export interface Neighbours {
 }
 
 /**
- * Processes that share a machine and have many SAs to read and write may not hear each other for longer than `link.timeout_ms` is by default.
+ * Processes that share a busy machine, or have many SAs to read and write, may not hear each other for longer than `link.timeout_ms` is by
+ * default. The death of a process is noticed at once all the same: its connection is closed.
  */
-const LINK_TIMEOUT = { defaultMs: 2_000, perSaMs: 2, maxMs: 60_000 } as const;
+const LINK_TIMEOUT = { minMs: 10_000, perSaMs: 2, maxMs: 60_000 } as const;
 
 export async function writeConfigs(
   folder: string,
@@ -67,16 +68,15 @@ export async function writeConfigs(
     nodes: NODES.map((name) => ({ name, address: LOOPBACK, port: ports.link[name] })),
     port: ports.link.a,
   });
-  const timeoutMs = Math.min(LINK_TIMEOUT.maxMs, LINK_TIMEOUT.perSaMs * sas);
-  if (timeoutMs > LINK_TIMEOUT.defaultMs) {
-    for (const node of NODES) {
-      const file = pathsOf(folder, node).config;
-      const text = await readFile(file, 'utf8');
-      await writeFile(
-        file,
-        text.replace(/^\[link\]$/m, (table) => `${table}\ntimeout_ms = ${timeoutMs}`),
-      );
-    }
+  const { minMs, perSaMs, maxMs } = LINK_TIMEOUT;
+  const timeoutMs = Math.min(maxMs, Math.max(minMs, perSaMs * sas));
+  for (const node of NODES) {
+    const file = pathsOf(folder, node).config;
+    const text = await readFile(file, 'utf8');
+    await writeFile(
+      file,
+      text.replace(/^\[link\]$/m, (table) => `${table}\ntimeout_ms = ${timeoutMs}`),
+    );
   }
   const [a, b] = [ports.gateways.a, ports.gateways.b];
   const gateway = { via, own: OUTER.gateway, remote: OUTER.peer, at: path.forGateways, to: hosts.forGateways };

@@ -3,6 +3,7 @@ import { nowMs } from './clock.ts';
 import { newestFirst, type Port, type Reuse, reusedNumbers, type Seen, skips } from './recording.ts';
 import { openUdp, type UdpSocket } from './sockets.ts';
 import { type Gateway, Switch } from './switch.ts';
+import { unreadAt } from './unread.ts';
 
 interface Recorded extends Seen {
   readonly bytes: Buffer;
@@ -38,10 +39,13 @@ const FRAMES_MAX = 500_000;
 /** SPI and number (RFC 4303, section 2). Shorter is a NAT keepalive, an SPI of 0 is IKE (RFC 3948). */
 const ESP_HEADER_BYTES = 8;
 /**
- * A default receive buffer holds some 250 of these packets: a receiver may be held up for 60 ms before one is lost. What a late timer has
- * missed is not made up for, so a busy machine makes replays slower, not more violent.
+ * A default receive buffer holds some 250 of these packets. No more are sent while more than `unreadMax` bytes of it wait for the receiver,
+ * which on a busy machine may be held up for long; where that is not known, it may be for 60 ms. What a late timer has missed is not made
+ * up for: a busy machine makes replays slower, not more violent.
  */
-const REPLAY = { packets: 20, everyMs: 5 } as const;
+const REPLAY = { packets: 20, everyMs: 5, unreadMax: 64 << 10 } as const;
+/** One that never reads is not waited for longer than this, in one replay. */
+const HELD_UP_MAX_MS = 60_000;
 
 export class Relay {
   readonly #outside: UdpSocket;
@@ -79,17 +83,27 @@ export class Relay {
     return { recorded: this.#recording.length, holder, holderSinceMs: sinceMs, replayed: this.#replayed };
   }
 
-  /** Sends recorded frames once more, each as it was. Returns how many. */
+  /** Sends recorded frames once more, each as it was. Returns how many, when their receiver has read them. */
   async replay(options: ReplayOptions): Promise<number> {
     const frames = this.#chosen(options);
+    let patienceMs = HELD_UP_MAX_MS;
+    const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, REPLAY.everyMs));
+    const until = async (unreadMax: number): Promise<void> => {
+      const sinceMs = nowMs();
+      const isHeldUp = () => nowMs() - sinceMs < patienceMs && this.#unread(options) > unreadMax;
+      while (!this.#closed && isHeldUp()) await pause();
+      patienceMs -= nowMs() - sinceMs;
+    };
     for (let at = 0; at < frames.length && !this.#closed; at += REPLAY.packets) {
+      await until(REPLAY.unreadMax);
       for (const { bytes } of frames.slice(at, at + REPLAY.packets)) {
         if (options.target === 'peer') this.#peerSide.send(bytes, this.#portOf('peer'));
         else this.#toGateway(bytes);
         this.#replayed += 1;
       }
-      await new Promise((resolve) => setTimeout(resolve, REPLAY.everyMs));
+      await pause();
     }
+    await until(0);
     return frames.length;
   }
 
@@ -134,6 +148,12 @@ export class Relay {
       ({ port, atMs }) => (target === 'peer') !== (port === 'peer') && atMs < beforeMs,
     );
     return (newest === undefined ? frames : newestFirst(frames, newest)).slice(0, limit);
+  }
+
+  /** Bytes that wait to be read by whoever gets a replay; 0 where that is not known. */
+  #unread({ target }: ReplayOptions): number {
+    const end = target === 'peer' ? 'peer' : this.#switch.holder;
+    return end === undefined ? 0 : (unreadAt(this.#portOf(end)) ?? 0);
   }
 
   #portOf(end: Port): number {

@@ -29,12 +29,12 @@ const processName = (machine: Machine): string => (machine === 'peer' ? 'peer' :
 /** Ports that were free can be taken by others before they are used: then all is started once more, with other ones. */
 const ATTEMPTS = 4;
 const PORT_TAKEN = /EADDRINUSE/;
-const START_MS = 20_000;
+const START_MS = 60_000;
 /** The hosts have random numbers of their own, whatever else was random before. */
 const HOSTS_SEED = 0x686f7374;
 const POLL_MS = 25;
 /** An answer that the daemon has at hand, on a busy machine. */
-const ASK_MS = 5_000;
+const ASK_MS = 20_000;
 
 export class World {
   readonly folder: string;

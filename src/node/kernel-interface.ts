@@ -1,5 +1,4 @@
 import type { Aevent, Request, Result, SaId } from '../client/index.ts';
-import type { Kernel } from '../kernel/index.ts';
 import type { Reading, Replica, Thresholds } from '../replica/index.ts';
 import type { Config } from './config-schema.ts';
 
@@ -38,18 +37,4 @@ export function thresholdsOf({ attributes }: Pick<Aevent, 'attributes'>): Thresh
   const { replayThresh, etimerThresh } = attributes;
   if (replayThresh === undefined || etimerThresh === undefined) return undefined;
   return { packets: replayThresh, timerMs: etimerThresh * TIMER_UNIT_MS };
-}
-
-/** Everything is open, and no event is missed from then on. @throws KernelError, ClientError */
-export async function openKernelInterface(
-  { via, receive_buffer_bytes }: Config['kernel'],
-  kernel: Kernel,
-  events: KernelEvents,
-): Promise<KernelInterface> {
-  if (via === 'netlink') {
-    const { NetlinkInterface } = await import('./netlink-interface.ts');
-    return NetlinkInterface.open(kernel, receive_buffer_bytes, events);
-  }
-  const { PfkeyInterface } = await import('./pfkey-interface.ts');
-  return PfkeyInterface.open(kernel, receive_buffer_bytes, events);
 }

@@ -8,8 +8,9 @@ import { readBootId, roleStore } from '../role/index.ts';
 import type { Config } from './config-schema.ts';
 import { openControl } from './control-server.ts';
 import { Effects } from './effects.ts';
-import { type KernelInterface, openKernelInterface } from './kernel-interface.ts';
+import type { KernelInterface } from './kernel-interface.ts';
 import type { Machine } from './machine.ts';
+import { openKernelInterface } from './open-interface.ts';
 import { Operator } from './operator.ts';
 import type { PrivateSocket } from './private-socket.ts';
 import { replicaSettings } from './replica-settings.ts';
@@ -55,6 +56,8 @@ class Node implements RunningNode {
   /** Of each peer: why the link to it was down last, and when it was heard of. */
   readonly #downReasons = new Map<string, string>();
   readonly #heardMs = new Map<string, number>();
+  /** When this node last looked at the clock. */
+  #tickMs = 0;
   /** Frames of others are not read until the effects of earlier ones are carried out. */
   #paused = false;
   #flushTimer: NodeJS.Timeout | undefined;
@@ -128,6 +131,7 @@ class Node implements RunningNode {
     });
     kernel.receive();
     await links.open();
+    this.#tickMs = performance.now();
     this.#pingTimer = setInterval(() => this.#tick(), link.ping_ms);
   }
 
@@ -220,11 +224,15 @@ class Node implements RunningNode {
   #tick(): void {
     const nowMs = performance.now();
     this.#replica.setTimeOfDay(Date.now() - nowMs);
-    const { timeout_ms } = this.#config.link;
+    const { ping_ms, timeout_ms } = this.#config.link;
+    // While this process stood still nobody was listened to: what has come meanwhile is read after this timer.
+    const stoodMs = Math.max(0, nowMs - this.#tickMs - ping_ms);
+    this.#tickMs = nowMs;
     for (const [name, link] of this.#links) {
       if (!link.connected) continue;
-      if (!this.#paused && nowMs - (this.#heardMs.get(name) ?? 0) > timeout_ms)
-        link.disconnect(`nothing came for ${timeout_ms} ms`);
+      const heardMs = Math.min(nowMs, (this.#heardMs.get(name) ?? 0) + stoodMs);
+      this.#heardMs.set(name, heardMs);
+      if (!this.#paused && nowMs - heardMs > timeout_ms) link.disconnect(`nothing came for ${timeout_ms} ms`);
       // While a long work is under way (a reading of many SAs), effects wait; the other node must hear something all the same.
       if (this.#areEffectsUnderWay) this.#links.send([name], this.#replica.ping(name, nowMs));
     }

@@ -1,13 +1,13 @@
 import { formatAddress, formatSpi } from '../xfrm/index.ts';
-import { ALARM_MS } from './clock.ts';
-import { courseOf, knowsGrants, nextTerm, provenAt } from './course.ts';
-import type { Reading } from './effects.ts';
-import type { Role } from './frames.ts';
-import { heldSas } from './held.ts';
-import { canBeParked, JUMP_MAX, type Position } from './plan.ts';
-import { directionOf, numberOf } from './sa.ts';
-import type { State } from './state.ts';
-import { type Opening, openings } from './takeover.ts';
+import { courseOf, knowsGrants, nextTerm, provenAt } from './reign/course.ts';
+import { type Opening, openings } from './reign/takeover.ts';
+import { directionOf, numberOf } from './sa/counters.ts';
+import { canBeParked, JUMP_MAX, type Position } from './sa/plan.ts';
+import { ALARM_MS } from './standby/clock.ts';
+import { heldSas } from './standby/held.ts';
+import type { Reading } from './state/effects.ts';
+import type { Role } from './state/frames.ts';
+import type { State } from './state/state.ts';
 
 /** What a promotion would do now, by the functions that do it. Nothing is changed. */
 

@@ -1,10 +1,11 @@
-import type { Peer } from './peer.ts';
-import { heldBack, latestMs, unseenInbound } from './plan.ts';
-import { timedBy } from './quiet.ts';
-import { packetsWithin } from './rate.ts';
-import { progressOf, type SaRecord } from './sa.ts';
-import type { State } from './state.ts';
-import { arrived } from './told.ts';
+import { timedBy } from './active/quiet.ts';
+import { progressOf } from './sa/counters.ts';
+import { heldBack, latestMs, unseenInbound } from './sa/plan.ts';
+import { packetsWithin } from './sa/rate.ts';
+import type { SaRecord } from './sa/record.ts';
+import { arrived } from './sa/told.ts';
+import type { Peer } from './state/peer.ts';
+import type { State } from './state/state.ts';
 
 /**
  * How much of an SA's progress no standby has seen (docs/safety.md, exposure). The active knows what it has sent and what of that has arrived;

@@ -1,6 +1,17 @@
 /** What decides: SA records, roles and terms, the plan of a takeover. Pure logic; everything it wants done is an effect. */
-export { termAfter } from './course.ts';
+
 export type { DryRun } from './dry-run.ts';
+export { type Exposure, exposureOf, type TotalExposure } from './exposure.ts';
+export { termAfter } from './reign/course.ts';
+export { Replica } from './replica.ts';
+export { allRules, type Rules } from './rules.ts';
+export type { Counters } from './sa/counters.ts';
+export { policyKey } from './sa/install.ts';
+export type { PlanSettings } from './sa/plan.ts';
+export { packetsPerSecond } from './sa/rate.ts';
+export type { SaRecord, Thresholds } from './sa/record.ts';
+export { saKey } from './sa/table.ts';
+export { heldSas } from './standby/held.ts';
 export {
   type CountersRead,
   type Durable,
@@ -9,16 +20,8 @@ export {
   type Reading,
   type TakeoverReport,
   type Write,
-} from './effects.ts';
-export { type Exposure, exposureOf, type TotalExposure } from './exposure.ts';
-export type { CountersEntry, Frame, FrameBody, Role } from './frames.ts';
-export type { GrantEntry } from './grants.ts';
-export { heldSas } from './held.ts';
-export { policyKey } from './install.ts';
-export type { Peer } from './peer.ts';
-export type { PlanSettings } from './plan.ts';
-export { packetsPerSecond } from './rate.ts';
-export { Replica } from './replica.ts';
-export { allRules, type Rules } from './rules.ts';
-export { type Counters, type SaRecord, saKey, type Thresholds } from './sa.ts';
-export type { ReplicaSettings, State } from './state.ts';
+} from './state/effects.ts';
+export type { CountersEntry, Frame, FrameBody, GrantEntry, Role } from './state/frames.ts';
+export type { Peer } from './state/peer.ts';
+export type { ReplicaSettings } from './state/settings.ts';
+export type { State } from './state/state.ts';

@@ -1,16 +1,16 @@
-import { streamSnapshot } from './account.ts';
-import { onPingTimes } from './clock.ts';
-import type { Frame } from './frames.ts';
-import { onGranted, unbind } from './grants.ts';
-import { onHandoverRequest } from './handover.ts';
-import { onAccount } from './mirror.ts';
-import { abandonHandover, promote } from './operator.ts';
-import type { Peer } from './peer.ts';
-import type { State } from './state.ts';
-import { beginTakeover } from './takeover.ts';
-import { onProven } from './told.ts';
-import { onUsed } from './used.ts';
-import { onMissedGrants, onVoted, onVoteRequest, onWithdrawn } from './votes.ts';
+import { streamSnapshot } from './active/account.ts';
+import { onGranted, unbind } from './active/grants.ts';
+import { onUsed } from './active/used.ts';
+import { onHandoverRequest } from './reign/handover.ts';
+import { abandonHandover, promote } from './reign/operator.ts';
+import { beginTakeover } from './reign/takeover.ts';
+import { onMissedGrants, onVoted, onVoteRequest, onWithdrawn } from './reign/votes.ts';
+import { onProven } from './sa/told.ts';
+import { onPingTimes } from './standby/clock.ts';
+import { onAccount } from './standby/mirror.ts';
+import type { Frame } from './state/frames.ts';
+import type { Peer } from './state/peer.ts';
+import type { State } from './state/state.ts';
 
 /** What another node says, in this node's term or a newer one, after its hello. */
 export function onPeerFrame(s: State, peer: Peer, frame: Frame, nowMs: number): void {

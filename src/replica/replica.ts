@@ -11,30 +11,41 @@ import {
   putPolicy,
   putSa,
   sendCounters,
-} from './account.ts';
-import { adapt, readThresholdsDue, restoreThresholds } from './adapt.ts';
-import { forgetPings, pingOf } from './clock.ts';
+} from './active/account.ts';
+import { adapt, readThresholdsDue, restoreThresholds } from './active/adapt.ts';
+import {
+  askForGrants,
+  canRaise,
+  forgetAsked,
+  onSoftExpire,
+  removeLeftCeilings,
+  unbind,
+  warnOfCeilings,
+} from './active/grants.ts';
+import { noteMove } from './active/quiet.ts';
+import { onReadCounters, sweep } from './active/sweep.ts';
+import { onOverlapRead, onUsedRead } from './active/used.ts';
 import { type DryRun, dryRun } from './dry-run.ts';
-import type { Durable, Effect, Reading, ReadPurpose, Write } from './effects.ts';
-import type { Frame } from './frames.ts';
-import { askForGrants, canRaise, forgetAsked, onSoftExpire, unbind, warnOfCeilings } from './grants.ts';
-import { goOn, handOver, onDrained, onReleased, onResigned } from './handover.ts';
-import { sortOutDeleted } from './held.ts';
-import { policyKey } from './install.ts';
-import { applyCounters, onCollision, reconcile } from './mirror.ts';
-import { abandonHandover, demote, dismiss, promote, resync, switchover } from './operator.ts';
-import type { Peer } from './peer.ts';
 import { onPeerFrame } from './peer-frames.ts';
-import { noteMove } from './quiet.ts';
-import { claim, onHello } from './reign.ts';
-import { type Aevents, countersOf, isParked, saKey, type Thresholds } from './sa.ts';
-import { type ReplicaSettings, State } from './state.ts';
-import { onReadCounters, sweep } from './sweep.ts';
-import { becomeActive, onOpened, onTermStored, open } from './takeover.ts';
-import { notePong } from './told.ts';
-import { shutUnfinished } from './unfinished.ts';
-import { onOverlapRead, onUsedRead } from './used.ts';
-import { askForVotes, countVotes, onVoteStored, onWithdrawn } from './votes.ts';
+import { goOn, handOver, onDrained, onReleased, onResigned } from './reign/handover.ts';
+import { abandonHandover, demote, dismiss, promote, resync, switchover } from './reign/operator.ts';
+import { claim, onHello } from './reign/reign.ts';
+import { becomeActive, onOpened, onTermStored, open } from './reign/takeover.ts';
+import { askForVotes, countVotes, onVoteStored, onWithdrawn } from './reign/votes.ts';
+import { countersOf, isParked } from './sa/counters.ts';
+import { policyKey } from './sa/install.ts';
+import type { Thresholds } from './sa/record.ts';
+import { type Aevents, saKey } from './sa/table.ts';
+import { notePong } from './sa/told.ts';
+import { forgetPings, pingOf } from './standby/clock.ts';
+import { sortOutDeleted } from './standby/held.ts';
+import { applyCounters, onCollision, reconcile } from './standby/mirror.ts';
+import { shutUnfinished } from './standby/unfinished.ts';
+import type { Durable, Effect, Reading, ReadPurpose, Write } from './state/effects.ts';
+import type { Frame } from './state/frames.ts';
+import type { Peer } from './state/peer.ts';
+import type { ReplicaSettings } from './state/settings.ts';
+import { State } from './state/state.ts';
 import { onWritten } from './written.ts';
 
 /** Numbers of `grants` frames in a life of the daemon: those of a later one are higher. */
@@ -44,9 +55,8 @@ const LIFE = 2 ** 32;
  * The replica of one node: SAs, policies and counters, role and term, and what to do about everything that happens. No I/O and no
  * clock: inputs are methods, `nowMs` is any clock that only goes forward, and what is to be done is collected by `take`.
  *
- * The parts: `account.ts` is the active's side, `mirror.ts` the standby's; `takeover.ts` and `handover.ts` are the two halves of a
- * change of roles; `reign.ts` settles who may be active, `votes.ts` who may become it; `operator.ts` is what people want, `peer-frames.ts` what
- * other nodes say.
+ * Its floors, each of which knows those before it alone: `sa/` is one SA, `state/` what the node knows, `active/` and `standby/` the two roles,
+ * `reign/` who has which (docs/architecture.md).
  */
 export class Replica {
   /** To look at. Whoever changes it from outside changes what the node believes. */
@@ -182,7 +192,8 @@ export class Replica {
         s.phase = 'steady';
         s.claimByMs = nowMs + s.settings.claimAfterMs;
         if (s.role === 'active') adopt(s, reading, nowMs);
-        else if (s.unfinished) shutUnfinished(s, reading, nowMs);
+        else removeLeftCeilings(s, reading);
+        if (s.unfinished) shutUnfinished(s, reading, nowMs);
         s.sendHello();
         for (const peer of s.present) if (peer.hello) onHello(s, peer, peer.hello);
         s.log('info', `started as ${s.role}, term ${s.term}`, { sas: s.sas.size, policies: s.policies.size });

@@ -1,9 +1,9 @@
 import type { Result } from '../client/index.ts';
-import { onAdapted } from './adapt.ts';
-import type { Write } from './effects.ts';
-import { deleteSa } from './install.ts';
-import { installing } from './mirror.ts';
-import { type State, write } from './state.ts';
+import { onAdapted } from './active/adapt.ts';
+import { deleteSa } from './sa/install.ts';
+import { installing } from './standby/mirror.ts';
+import type { Write } from './state/effects.ts';
+import { type State, write } from './state/state.ts';
 
 const EEXIST = 17;
 const ESRCH = 3;
@@ -39,7 +39,7 @@ export function onWritten(s: State, writes: readonly Write[], results: readonly 
       if (record) record.installed = false;
     } else if (
       !((op === 'delete' || op === 'ceiling') && error.errno === ESRCH) &&
-      !(op === 'policyDelete' && error.errno === ENOENT)
+      !((op === 'policyDelete' || op === 'expire') && error.errno === ENOENT)
     ) {
       s.counts.writesFailed++;
       s.log('warn', `the kernel refused ${request.kind}: ${error.message}`, { op, spi: record?.id.spi });

@@ -1,9 +1,9 @@
 import { loadStatusOf } from '../node/index.ts';
 import type { Frame, TakeoverReport, Write } from '../replica/index.ts';
 import type { XfrmAttributes } from '../xfrm/index.ts';
+import type { Life } from './flow.ts';
 import type { Gateway } from './gateway.ts';
 import { keyNumber } from './sas.ts';
-import type { Life } from './traffic.ts';
 
 /**
  * The safety rules of docs/safety.md, checked by what packets, frames and disks show: nothing here asks a replica what it believes, except

@@ -1,7 +1,7 @@
 import { newAevent } from '../client/index.ts';
+import type { Flow } from './flow.ts';
 import type { Gateway } from './gateway.ts';
 import type { Operation, OperationKind } from './operations.ts';
-import type { Flow } from './traffic.ts';
 import type { World } from './world.ts';
 
 /** What each operation does to a world. One that makes no sense at the moment does nothing, and is not counted. */

@@ -4,13 +4,14 @@ import { allRules, type ReplicaSettings, saKey, type TakeoverReport } from '../r
 import { Checks, type Violation } from './checks.ts';
 import type { Answer, Daemon, Watch } from './daemon.ts';
 import { actions } from './faults.ts';
+import { type Flow, type Life, newLife } from './flow.ts';
 import { Gateway } from './gateway.ts';
+import { membership } from './membership.ts';
 import { Operator } from './operator.ts';
 import type { WorldPlan } from './plan.ts';
 import { type Random, randomOf } from './random.ts';
-import { address } from './sas.ts';
 import { Schedule } from './schedule.ts';
-import { type Flow, type Life, newLife, Traffic } from './traffic.ts';
+import { Traffic } from './traffic.ts';
 import { Wire } from './wire.ts';
 
 /** A cluster on a virtual clock: gateways, the links between them, peers, an attacker, an operator, and what befalls them. */
@@ -337,26 +338,11 @@ export class World {
     const { inbound, rateMaxPps, rateFloorPps, install, drainMs, drainMaxMs, times, without } = this.plan;
     const { mode, numbersMin } = this.plan;
     return {
-      cluster: 'c',
-      node,
-      peers: this.gateways.flatMap(({ name }) => (name === node ? [] : [name])),
-      version: '0',
-      littleEndian: true,
-      selection: {
-        protocols: [50, 51],
-        reqids: [],
-        ifIds: [],
-        linkAddresses: [
-          { address: address('192.0.2.1'), family: 2 },
-          { address: address('192.0.2.2'), family: 2 },
-        ],
-        policies: true,
-      },
+      ...membership(node, this.gateways),
       plan: { inbound, rateMaxPps, rateFloorPps, mode, quiet: 'closed' },
       grants: { mode, numbersMin, horizonMs: GRANT_MS },
       exposure: { adaptive: true, packets: 1000, ms: 1000 },
       sweepMs: SWEEP_MS,
-      held: { part: 0.5, ms: 600_000 },
       install,
       drainMs,
       drainMaxMs,

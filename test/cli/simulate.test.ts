@@ -14,7 +14,7 @@ test('simulate: the last line is the result, the same for the same seed', async 
     expect(result[name], name).toEqual(expect.any(Number));
   expect(result.takeovers).toBeGreaterThanOrEqual(10);
   expect(Object.values(result.faults)).toContainEqual(expect.any(Number));
-}, 60_000);
+});
 
 test('simulate: a broken rule is told as a story, and exit code 1', async () => {
   const { code, stdout, stderr } = await xfrmsync(['simulate', '--seed', '1', '--without', 'parked']);
@@ -22,7 +22,7 @@ test('simulate: a broken rule is told as a story, and exit code 1', async () => 
   expect(stderr).toMatch(/^xfrmsync: S1 is broken: /m);
   expect(stdout).toMatch(/^ +[\d.]+ {5}S1 is broken: /m);
   expect(stdout).toContain('1 violations');
-}, 60_000);
+});
 
 test.each([
   [['--seed', '-1'], /whole number/],

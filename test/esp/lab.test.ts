@@ -9,7 +9,6 @@ const CASES = 24;
 await labSuite({
   name: 'ESP with a real kernel, both ways',
   program: 'esp/lab.js',
-  timeoutMs: 120_000,
   checks: Object.keys(algorithms),
   // The lab's kernel has all of them.
   more: ({ checks }) => {

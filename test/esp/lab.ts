@@ -31,7 +31,7 @@ const MAC = { a: '02:00:00:00:00:0a', b: '02:00:00:00:00:0b' } as const;
 const PORT = 9;
 const SENDER_PORT = 4242;
 const ENCAP_PORT = 4500;
-const WAIT_MS = 10_000;
+const WAIT_MS = 60_000;
 const ETHERNET_BYTES = 14;
 const SIZES = [1, 30, 777];
 /** Linux drops ESP in UDP over IPv6 that is shorter than an IPv6 header (xfrm6_input.c:xfrm6_udp_encap_rcv), though it sends it. */

@@ -1,18 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { freeUdpPorts } from '../../src/demo/sockets.ts';
 import type { Gateway, GatewayOptions } from '../../src/gateway/index.ts';
-import {
-  freePorts,
-  type Host,
-  host,
-  kernelOf,
-  LOCAL,
-  numberOf,
-  OUTER,
-  open,
-  other,
-  packet,
-  type Side,
-} from './world.ts';
+import { type Host, host, kernelOf, LOCAL, numberOf, OUTER, open, other, packet, type Side } from './world.ts';
 
 /** The user-space gateway on real UDP sockets of loopback, packets through two of them and a wire-tap between. */
 
@@ -38,7 +27,7 @@ const at = (port: number): { host: string; port: number } => ({ host: LOCAL, por
 /** A gateway whose only remote is behind `wire`. */
 async function site(side: Side, wire: Host, more: Partial<GatewayOptions> = {}): Promise<Site> {
   const inside = await newHost();
-  const [outsidePort = 0, insidePort = 0] = await freePorts(2);
+  const [outsidePort = 0, insidePort = 0] = await freeUdpPorts(2);
   const options: GatewayOptions = {
     listen: at(outsidePort),
     addresses: [OUTER[side]],
@@ -133,7 +122,7 @@ describe('a user-space gateway', () => {
   it('passes on to its partner what comes after it was released, and nothing of it is lost', async () => {
     const wire = await newHost();
     const peer = await site('b', wire);
-    const [outside = 0, inside = 0] = await freePorts(2);
+    const [outside = 0, inside = 0] = await freeUdpPorts(2);
     const old = await site('a', wire, { partner: { outside: at(outside), inside: at(inside) } });
     const fresh = await site('a', wire, {
       listen: at(outside),
@@ -149,7 +138,7 @@ describe('a user-space gateway', () => {
     sendInside(old, 'a', 2);
     fresh.gateway.start();
     await expect.poll(() => fresh.gateway.counts).toEqual({ OPENED: 1, SEALED: 1 });
-    expect(received(old)).toEqual([1]);
+    await expect.poll(() => received(old)).toEqual([1]);
     expect(old.gateway.counts).toEqual({});
     old.gateway.start();
     sendInside(old, 'a', 3);

@@ -37,13 +37,6 @@ export async function host(): Promise<Host> {
   return made;
 }
 
-/** Ports that were free a moment ago. */
-export async function freePorts(count: number): Promise<number[]> {
-  const sockets = await Promise.all(Array.from({ length: count }, host));
-  await Promise.all(sockets.map(({ socket }) => new Promise<void>((resolve) => socket.close(resolve))));
-  return sockets.map(({ port }) => port);
-}
-
 /** A kernel with an SA each way and the policies of one side. */
 export async function kernelOf(side: Side): Promise<EmulatedKernel> {
   const kernel = new EmulatedKernel();

@@ -15,6 +15,9 @@ open_cache() {
   cache=$(cd "$cache" && pwd -P)
 }
 
+# A network that swallows packets is given up soon: each suite that wants a kernel tries again.
+apt_patience="-o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20"
+
 # fetch_packages TARGET PACKAGE...: downloads Debian packages and unpacks them into one tree at $cache/TARGET. The tree appears under its
 # name only when it is whole; of two scripts that fetch at the same time the first one wins. PREPARE names a function that gets the tree
 # before it is published.
@@ -25,7 +28,8 @@ fetch_packages() {
     die "$* is needed in $target, and this machine has no apt-get and dpkg-deb to fetch it with"
   work=$(mktemp -d "$cache/.fetch.XXXXXX")
   echo "$PROG: fetching $* (once, into $cache)" >&2
-  if ! (cd "$work" && apt-get download "$@" >apt.log 2>&1); then
+  # shellcheck disable=SC2086
+  if ! (cd "$work" && apt-get $apt_patience download "$@" >apt.log 2>&1); then
     grep -E '^[EW]:' "$work/apt.log" >&2 || cat "$work/apt.log" >&2
     rm -rf "$work"
     die "apt-get download $* failed; without package lists, 'apt-get update' must run first"

@@ -10,6 +10,8 @@ export type LabKernel = (typeof KERNELS)[number];
 
 /** The first fetch downloads some 40 MB (User-Mode Linux) or 100 MB (a Debian kernel). */
 const FETCH_TIMEOUT_MS = 10 * 60_000;
+/** A boot takes some seconds on an idle machine. */
+const BOOT_TIMEOUT_MS = 5 * 60_000;
 /** The guest ends itself at its own time limit; this much later it is killed from outside. */
 const KILL_AFTER_MS = 15_000;
 
@@ -90,7 +92,7 @@ export async function labAvailable(kernel: LabKernel = 'uml'): Promise<{ ok: tru
   try {
     const fetched = await run([...bootCommand(kernel), '--fetch'], { timeoutMs: FETCH_TIMEOUT_MS });
     if (fetched.status !== 0) return { ok: false, why: fetched.stderr.trim() };
-    const booted = await runInLab(kernel, ['true'], { timeoutMs: 90_000 });
+    const booted = await runInLab(kernel, ['true'], { timeoutMs: BOOT_TIMEOUT_MS });
     return booted.status === 0 ? { ok: true } : { ok: false, why: booted.stderr.trim() };
   } catch (error) {
     return { ok: false, why: (error as Error).message };

@@ -1,4 +1,5 @@
-import { type AddressInfo, connect as connectTcp, createServer, type Socket } from 'node:net';
+import { connect as connectTcp, type Socket } from 'node:net';
+import { freeTcpPorts } from '../../src/demo/sockets.ts';
 import { type Endpoint, type Identity, Links, makeIdentity } from '../../src/link/index.ts';
 import type { Frame } from '../../src/replica/index.ts';
 
@@ -10,13 +11,7 @@ export const identities: { a: Identity; b: Identity; stranger: Identity } = {
   stranger: await makeIdentity('stranger'),
 };
 
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
+export const freePort = async (): Promise<number> => (await freeTcpPorts(1))[0] as number;
 
 /** One end: who it is, and whom it takes. */
 export interface EndOptions {

@@ -18,6 +18,16 @@ const ASK_MS = 10;
 /** Nodes of a cluster; a pair has the first two. */
 type Name = 'a' | 'b' | 'c';
 
+/**
+ * Settings of the nodes, unless a test says otherwise. No link is lost, no hook killed and no handover given up because the machine is busy;
+ * a link that is closed is noticed at once all the same.
+ */
+const SETTINGS = {
+  link: { ping_ms: 20, timeout_ms: 20_000 },
+  hooks: { timeout_ms: WAIT_MS },
+  takeover: { handover_timeout_ms: WAIT_MS },
+} as const;
+
 interface ClusterOptions {
   readonly names?: readonly Name[];
   readonly via?: 'netlink' | 'pfkey';
@@ -43,8 +53,7 @@ export class Cluster implements AsyncDisposable {
       nodes.push({ name, address: '127.0.0.1', ...(names.length > 2 ? { port: await freePort() } : {}) });
     await initCluster({ directory, cluster: 'test', nodes, port });
     const cluster = new Cluster(directory, port);
-    for (const name of names)
-      await cluster.set(name, 'link', { ping_ms: 20, timeout_ms: 1000 }, 'hooks', { timeout_ms: 2000 });
+    for (const name of names) await cluster.set(name, ...Object.entries(SETTINGS).flat());
     if (via !== 'netlink') for (const name of names) await cluster.set(name, 'kernel', { type: 'emulated', via });
     return cluster;
   }
@@ -89,7 +98,7 @@ export class Cluster implements AsyncDisposable {
   }
 
   control(name: Name, request: Parameters<typeof callControl>[1]): Promise<object> {
-    return callControl(this.file(name, 'control.sock'), request);
+    return callControl(this.file(name, 'control.sock'), request, WAIT_MS);
   }
 
   async status(name: Name, sas = false): Promise<Status> {

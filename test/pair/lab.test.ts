@@ -5,7 +5,5 @@ import { pairChecks } from './suite.ts';
 await labSuite({
   name: 'a pair of gateways on a kernel with ESP',
   program: 'pair/lab.js',
-  // It takes half a minute on an idle machine.
-  timeoutMs: 180_000,
   checks: Object.keys(pairChecks),
 });

@@ -17,7 +17,7 @@ const MACS: Readonly<Record<Host, string>> = {
   b: '02:00:00:00:00:0b',
   peer: '02:00:00:00:00:02',
 };
-const WAIT_MS = 10_000;
+const WAIT_MS = 60_000;
 const FRAME_BYTES_MAX = 2048;
 const RECEIVE_BUFFER_BYTES = 4 << 20;
 const PAYLOAD_BYTES = 56;

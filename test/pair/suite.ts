@@ -1,7 +1,7 @@
 import { ok, deepStrictEqual as same } from 'node:assert';
-import { saIdOf } from '../../src/client/index.ts';
-import { canBeParked } from '../../src/replica/plan.ts';
-import { XFRM_INF } from '../../src/xfrm/index.ts';
+import { openEvents, saIdOf } from '../../src/client/index.ts';
+import { canBeParked } from '../../src/replica/sa/plan.ts';
+import { XFRM_INF, XfrmGroup } from '../../src/xfrm/index.ts';
 import { CONNECTIONS, ESN, LEGACY, saOf } from './connections.ts';
 import type { Gateway, MakeMachine } from './machine.ts';
 import { all, otherOf, Pair } from './pair.ts';
@@ -82,7 +82,8 @@ export const pairChecks: Readonly<Record<string, Check>> = {
   },
 
   'thresholds that hold back: read from the kernel, and the skip is above what they hide': async (make) => {
-    await using pair = await Pair.make(make, { more: { exposure: { adaptive: false } } });
+    // No sweep, which would find what is held back.
+    await using pair = await Pair.make(make, { more: { exposure: { adaptive: false }, replicate: { sweep_ms: 0 } } });
     for (const direction of ['out', 'in'] as const)
       await pair.with('a', (client) => client.setAevent(saIdOf(saOf(ESN, direction)), HELD_BACK));
     await pair.cluster.when(
@@ -170,6 +171,27 @@ export const pairChecks: Readonly<Record<string, Check>> = {
       },
     ]),
   ),
+
+  'soft limits that were passed on the old active are told where it goes on, before any packet': async (make) => {
+    const limits = { softPacketLimit: 20n };
+    await using pair = await Pair.make(make, { start: () => ({ limits }) });
+    await pair.flow('a', 2 * Number(limits.softPacketLimit));
+    await pair.inStep('b');
+    await using events = await openEvents(pair.machine.kernels.b, { groups: [XfrmGroup.EXPIRE] });
+    await die(pair, 'a');
+    await pair.promote('b');
+    const told = new Set<number>();
+    for await (const event of events) {
+      if (event.type !== 'message' || event.message.kind !== 'EXPIRE') continue;
+      const { hard, state } = event.message.body;
+      same(hard, 0);
+      ok(!told.has(state.id.spi), 'told twice');
+      told.add(state.id.spi);
+      if (told.size === 2 * all.length) break;
+    }
+    await farEndCatchesUp(pair, 'b');
+    await pair.flow('b', 3);
+  },
 
   'takeover, inbound = window: what the standby has seen is refused, and the next packet gets in': async (make) => {
     await using pair = await Pair.make(make, { inbound: 'window' });

@@ -10,6 +10,7 @@ import { recordOf, type TestNode, TIMER_MS, World, type WorldOptions } from './w
 const id = (spi: number) => saIdOf(sa(spi));
 const [OUT, IN] = [0x101, 0x102];
 const TWO_32 = 2n ** 32n;
+const INFINITE = 2n ** 64n - 1n;
 
 function pair(sas: readonly Sa[] = [sa(OUT), sa(IN)], options: WorldOptions = {}): World {
   const world = new World(options);
@@ -436,6 +437,62 @@ describe('a ceiling does not stop an SA that receives, of which the kernel does 
     expect(world.a.kernel.transmit(id(OUT))).toBeUndefined();
     world.promote(world.b);
     expect(world.b.kernel.transmit(id(OUT))).toBe(BigInt(granted) + 1n);
+  });
+});
+
+describe('limits of an SA that a standby finds in its kernel', () => {
+  /** Hosts try to send through every node, all the time: a kernel looks at limits then. */
+  function settleBusy(world: World): void {
+    const { a, b } = world;
+    world.connect();
+    world.until(() => {
+      for (const node of world.nodes) transmit(node, 1);
+      return a.state.complete && a.queue.length === 0 && b.state.phase === 'steady';
+    });
+    world.settle();
+  }
+
+  it.each(['immediate', 'takeover'] as const)(
+    'a ceiling that a handover has left there goes, install %s',
+    (install) => {
+      const world = pair([sa(OUT)], { mode: 'safe', numbersMin: 64, install });
+      const { a, b } = world;
+      b.replica.promote(world.nowMs, { force: false });
+      world.until(() => a.disk.role === 'standby');
+      a.crash();
+      world.promote(b);
+      for (let i = 0; i < 20; i++) {
+        transmit(b, 10);
+        world.pass(100);
+      }
+      b.replica.dismiss();
+      world.settle();
+      transmit(b, 100);
+      a.start();
+      settleBusy(world);
+      expect(a.kernel.get(id(OUT))?.sa.body.lft.hardPacketLimit).toBe(INFINITE);
+      // Whoever is active next goes on with it.
+      expect(world.promote(a)).toMatchObject([{ promoted: { sas: 1, failed: 0 } }]);
+      expect(a.kernel.transmit(id(OUT))).toBeDefined();
+    },
+  );
+
+  it('one that has been raised since is raised before the counters are', () => {
+    const world = pair([sa(OUT, { limits: { hardPacketLimit: 50n } })]);
+    const { a, b } = world;
+    b.crash();
+    a.kernel.must({ kind: 'UPDSA', ...sa(OUT, { limits: { hardPacketLimit: 1000n } }) });
+    transmit(a, 100);
+    world.pass(TIMER_MS);
+    b.start();
+    world.connect();
+    world.until(() => {
+      transmit(b, 1);
+      return b.state.complete && b.queue.length === 0;
+    });
+    world.settle();
+    expect(b.kernel.get(id(OUT))?.sa.body.lft.hardPacketLimit).toBe(1000n);
+    expect(b.kernel.get(id(OUT))?.packets).toBe(100n);
   });
 });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { newAevent, type Request, saIdOf } from '../../src/client/index.ts';
-import { saKey } from '../../src/replica/sa.ts';
+import { saKey } from '../../src/replica/sa/table.ts';
 import { address, policy, sa } from '../../src/simulator/sas.ts';
 import { recordOf, type TestNode, TIMER_MS, World } from './world.ts';
 

@@ -2,8 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { newAevent, saIdOf } from '../../src/client/index.ts';
 import { exposureOf } from '../../src/replica/index.ts';
-import { sameSa } from '../../src/replica/install.ts';
-import { countersOf, isParked, saKey } from '../../src/replica/sa.ts';
+import { countersOf, isParked } from '../../src/replica/sa/counters.ts';
+import { sameSa } from '../../src/replica/sa/install.ts';
+import { saKey } from '../../src/replica/sa/table.ts';
 import { sa } from '../../src/simulator/sas.ts';
 import { recordOf, type TestNode, World } from './world.ts';
 

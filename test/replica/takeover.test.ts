@@ -172,6 +172,34 @@ describe('takeover', () => {
     expect(state?.addTime).toBe(1_700_000_000n);
   });
 
+  it('soft limits are looked at once more: what has passed one is told, once, with what can have been used unseen', () => {
+    const limits = { softPacketLimit: 100n };
+    const world = pair([
+      sa(0x101, { limits }),
+      sa(0x102, { limits: { softPacketLimit: 1_000_000n } }),
+      sa(0x103, { limits: { softAddExpiresSeconds: 60n } }),
+      sa(0x104, { limits: { softAddExpiresSeconds: 3_600n } }),
+      sa(0x105, { limits }),
+    ]);
+    const { a, b } = world;
+    for (let i = 0; i < 99; i++) a.kernel.transmit(id(0x101));
+    for (let i = 0; i < 9; i++) a.kernel.transmit(id(0x105));
+    world.pass(90_000);
+    a.powerOff();
+    world.promote(b);
+    const told = () =>
+      b.kernel.requests.flatMap((r) => (r.kind === 'EXPIRE' ? [[r.body.state.id.spi, r.body.hard]] : [])).sort();
+    expect(told()).toEqual([
+      [0x101, 0],
+      [0x103, 0],
+    ]);
+    a.boot();
+    world.settle();
+    world.promote(a);
+    world.promote(b);
+    expect(told()).toHaveLength(2);
+  });
+
   it('a fresh SA that went through a switchover is closed at the takeover after it', () => {
     const world = pair([sa(0x102)]);
     const { a, b } = world;

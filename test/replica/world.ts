@@ -12,8 +12,8 @@ import {
   type SaRecord,
   type TakeoverReport,
 } from '../../src/replica/index.ts';
-import { saKey } from '../../src/replica/sa.ts';
-import { address } from '../../src/simulator/sas.ts';
+import { saKey } from '../../src/replica/sa/table.ts';
+import { membership } from '../../src/simulator/membership.ts';
 import { SteppedKernel } from '../../src/simulator/stepped-kernel.ts';
 import { AeventCursor, decodeMessage, XfrmMsg } from '../../src/xfrm/index.ts';
 
@@ -279,26 +279,11 @@ export class World {
       sweepMs = 10_000,
     } = this.#options;
     return {
-      cluster: 'c',
-      node,
-      peers: this.nodes.flatMap(({ name }) => (name === node ? [] : [name])),
-      version: '0',
-      littleEndian: true,
-      selection: {
-        protocols: [50, 51],
-        reqids: [],
-        ifIds: [],
-        linkAddresses: [
-          { address: address('192.0.2.1'), family: 2 },
-          { address: address('192.0.2.2'), family: 2 },
-        ],
-        policies: true,
-      },
+      ...membership(node, this.nodes),
       plan: { inbound: 'strict', rateMaxPps: 10_000, rateFloorPps: 1_000, mode, quiet: 'closed', ...plan },
       grants: { mode, numbersMin, horizonMs: 10_000 },
       exposure: { adaptive: true, packets: 1_000, ms: 1_000, ...exposure },
       sweepMs,
-      held: { part: 0.5, ms: 600_000 },
       install,
       drainMs: 50,
       drainMaxMs: 1000,

@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { describePlan, formatLine, type RuleSwitch, shrink, simulate, storyOf } from '../../src/simulator/index.ts';
 import { operationKinds } from '../../src/simulator/operations.ts';
 
+/** Against hangs alone; each takes seconds on an idle machine. */
+const TIMEOUT_MS = 10 * 60_000;
 /** Takeovers until a rule that is switched off has to be found broken. */
 const FOUND_WITHIN = 4_000;
 /** Which rules of docs/safety.md may break without one of the replica's. */
@@ -30,14 +32,18 @@ function told({ totals, failure }: ReturnType<typeof simulate>): string {
 
 describe('simulate', () => {
   /** A fresh seed each time. A failure shows it: XFRMSYNC_SEED repeats it. */
-  it('no safety rule breaks', () => {
-    const seed = Number(process.env.XFRMSYNC_SEED ?? Math.floor(Math.random() * 2 ** 32));
-    const takeovers = Number(process.env.XFRMSYNC_TAKEOVERS ?? 300);
-    const result = simulate({ seed, takeovers });
-    expect(told(result)).toBe('');
-    expect(result.totals.takeovers).toBeGreaterThanOrEqual(takeovers);
-    expect(result.totals.packets).toBeGreaterThan(takeovers);
-  }, 600_000);
+  it(
+    'no safety rule breaks',
+    () => {
+      const seed = Number(process.env.XFRMSYNC_SEED ?? Math.floor(Math.random() * 2 ** 32));
+      const takeovers = Number(process.env.XFRMSYNC_TAKEOVERS ?? 300);
+      const result = simulate({ seed, takeovers });
+      expect(told(result)).toBe('');
+      expect(result.totals.takeovers).toBeGreaterThanOrEqual(takeovers);
+      expect(result.totals.packets).toBeGreaterThan(takeovers);
+    },
+    TIMEOUT_MS,
+  );
 
   it.each(['strict', 'window'] as const)('inbound = %s', (inbound) => {
     expect(told(simulate({ seed: 7, takeovers: 60, inbound }))).toBe('');
@@ -52,15 +58,19 @@ describe('simulate', () => {
     expect(simulate({ ...options, seed: 12 }).totals).not.toEqual(one.totals);
   });
 
-  it('every operation there is befalls a cluster, and some die in the middle of everything', () => {
-    const { totals } = simulate({ seed: 5, takeovers: 500 });
-    // Both nodes are promoted at once only where nobody is fenced: rare.
-    const wanted = operationKinds.filter((kind) => kind !== 'promoteBoth');
-    expect(wanted.filter((kind) => totals.faults[kind] === undefined)).toEqual([]);
-    const deaths = Object.keys(totals.faults).filter((kind) => kind.includes('crash: '));
-    for (const phase of ['takingOver', 'handingOver', 'awaitingHandover'])
-      expect(deaths.some((kind) => kind.includes(phase))).toBe(true);
-  }, 60_000);
+  it(
+    'every operation there is befalls a cluster, and some die in the middle of everything',
+    () => {
+      const { totals } = simulate({ seed: 5, takeovers: 500 });
+      // Both nodes are promoted at once only where nobody is fenced: rare.
+      const wanted = operationKinds.filter((kind) => kind !== 'promoteBoth');
+      expect(wanted.filter((kind) => totals.faults[kind] === undefined)).toEqual([]);
+      const deaths = Object.keys(totals.faults).filter((kind) => kind.includes('crash: '));
+      for (const phase of ['takingOver', 'handingOver', 'awaitingHandover'])
+        expect(deaths.some((kind) => kind.includes(phase))).toBe(true);
+    },
+    TIMEOUT_MS,
+  );
 });
 
 describe('a rule that is switched off is found broken', () => {
@@ -70,7 +80,7 @@ describe('a rule that is switched off is found broken', () => {
       const { failure } = simulate({ seed: 3, takeovers: FOUND_WITHIN, without });
       expect(breaks[without]).toContain(failure?.violation.rule);
     },
-    120_000,
+    TIMEOUT_MS,
   );
 });
 

@@ -4,9 +4,12 @@ import { Errno } from './errno.ts';
 import { checkErrno, type FaultScope, Faults, netlinkType } from './faults.ts';
 import { GROUP_MAX, Host, type HostOptions } from './host.ts';
 import { type InboundFacts, input, type Verdict } from './input.ts';
-import { Namespace, type XfrmStat } from './namespace.ts';
+import { onLifetimeTimer } from './lifetime.ts';
+import { Namespace, type Runs, type XfrmStat } from './namespace.ts';
 import { type OutboundFacts, type OutboundResult, output } from './output.ts';
+import { replayFrontEnd } from './pfkey/replay-notify.ts';
 import { EmulatedPfkeySocket } from './pfkey/socket.ts';
+import { onReplayTimer } from './replay-notify.ts';
 import { type NamespaceSnapshot, type SnapshotOptions, takeSnapshotOf } from './snapshot.ts';
 import { EmulatedSocket } from './socket.ts';
 import { readSysctl, writeSysctl } from './sysctl.ts';
@@ -36,7 +39,7 @@ export class EmulatedNamespace implements Kernel {
   readonly engine: Namespace;
 
   constructor(host: Host) {
-    this.engine = new Namespace(host);
+    this.engine = new Namespace(host, runsIn);
     this.bootId = host.bootId;
   }
 
@@ -73,7 +76,7 @@ export class EmulatedNamespace implements Kernel {
 
   /** The open netlink sockets of this namespace, oldest first: what a program under test has opened by itself. */
   sockets(): EmulatedSocket[] {
-    return [...this.engine.sockets.values()];
+    return [...this.engine.sockets.values()].filter((socket) => socket instanceof EmulatedSocket);
   }
 
   /** The whole namespace as it stands, in words. */
@@ -108,7 +111,7 @@ export class EmulatedNamespace implements Kernel {
   clearFaults(): void {
     this.memoryPressure = false;
     this.engine.refusals = undefined;
-    for (const socket of [...this.sockets(), ...this.engine.pfkey.all]) socket.clearFaults();
+    for (const socket of [...this.engine.sockets.values(), ...this.engine.pfkey.all]) socket.clearFaults();
   }
 
   /** Writes a sysctl, named with dots or as its file below /proc/sys; 0 or the errno. */
@@ -150,6 +153,19 @@ export class EmulatedKernel extends EmulatedNamespace {
   namespace(): EmulatedNamespace {
     return new EmulatedNamespace(this.engine.host);
   }
+}
+
+function runsIn(ns: Namespace): Runs {
+  const { replayNotifier } = ns.host;
+  const frontEnd = replayFrontEnd(ns);
+  return {
+    replayTimer: (slot) => onReplayTimer(ns, slot),
+    lifetimeTimer: (slot) => onLifetimeTimer(ns, slot),
+    pfkeyRegistered(any) {
+      if (any) replayNotifier.register(frontEnd);
+      else replayNotifier.unregister(frontEnd);
+    },
+  };
 }
 
 /** Port ids that the kernel picks have their top bit set. */

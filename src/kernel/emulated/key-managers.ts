@@ -1,54 +1,17 @@
 import { XfrmGroup, XfrmMsg } from '../../xfrm/index.ts';
 import { sendAeventUpdate } from './aevent.ts';
+import type { AcquireFacts, MigrateFacts, NewMapping } from './facts.ts';
 import type { Namespace } from './namespace.ts';
 import * as netlink from './netlink-events.ts';
 import * as pfkey from './pfkey/events.ts';
-import { sendReplaySet } from './pfkey/replay.ts';
+import { sendReplaySet } from './pfkey/replay-notify.ts';
+import type { Policy } from './policy.ts';
 import { Row, SaState } from './row.ts';
-import type { Policy } from './spd.ts';
 
 /**
  * Who is told of what happens to SAs and policies, by whatever request, packet or timer it happened (xfrm_state.c and xfrm_policy.c: km_*).
  * `seq` and `pid` are those of the request, in the sender's words.
  */
-
-/** What key managers are asked for: an SA for one template of a policy. */
-export interface AcquireFacts {
-  readonly family: number;
-  readonly proto: number;
-  /** xfrm_id, 24 bytes. */
-  readonly id: Uint8Array;
-  /** 16 bytes. */
-  readonly saddr: Uint8Array;
-  /** xfrm_selector, 56 bytes. */
-  readonly selector: Uint8Array;
-  readonly policy: Policy;
-  /** Where its template starts in `policy.templates`. */
-  readonly template: number;
-}
-
-/** Where the peer of an SA behind a NAT is now. */
-export interface NewMapping {
-  /** 16 bytes. */
-  readonly saddr: Uint8Array;
-  readonly oldPort: number;
-  readonly port: number;
-}
-
-/** SAs and templates that have moved. */
-export interface MigrateFacts {
-  /** xfrm_selector, 56 bytes. */
-  readonly selector: Uint8Array;
-  readonly dir: number;
-  /** Of the policy. */
-  readonly type: number;
-  /** xfrm_user_migrate, 76 bytes each. */
-  readonly moves: readonly Uint8Array[];
-  /** xfrm_user_kmaddress, 40 bytes. */
-  readonly kmAddress: Uint8Array | undefined;
-  /** xfrm_encap_tmpl, 24 bytes. */
-  readonly encap: Uint8Array | undefined;
-}
 
 /** An SA was added (NEWSA) or updated (UPDSA). */
 export function announceSa(ns: Namespace, slot: number, type: number, seq: number, pid: number): void {

@@ -1,25 +1,12 @@
 import type { Faults } from './faults.ts';
 import type { Host } from './host.ts';
-import { onLifetimeTimer } from './lifetime.ts';
-import { pfkeyReplayFrontEnd } from './pfkey/replay.ts';
+import type { Listener } from './listener.ts';
 import { PfkeySockets } from './pfkey/sockets.ts';
-import { onReplayTimer } from './replay-notify.ts';
 import { SaTimers } from './sa-timers.ts';
 import { Sad } from './sad.ts';
-import type { EmulatedSocket } from './socket.ts';
 import { Spd } from './spd.ts';
 import { defaultSysctls, type Sysctls } from './sysctl.ts';
 import { Timer } from './timers.ts';
-
-/** A netlink socket as its namespace sees it. */
-export interface Listener {
-  readonly portId: number;
-  /** Bit n-1: member of group n. */
-  readonly groups: number;
-  deliver(bytes: Uint8Array, length: number, group: number): void;
-  /** A message to it is lost, and it is told. */
-  overrun(): void;
-}
 
 /** Counters of /proc/net/xfrm_stat that the packet interface can raise. */
 export type XfrmStat =
@@ -43,6 +30,14 @@ export type XfrmStat =
   | 'XfrmOutPolError'
   | 'XfrmOutStateInvalid';
 
+/** What runs in a namespace without a request. */
+export interface Runs {
+  replayTimer(slot: number): void;
+  lifetimeTimer(slot: number): void;
+  /** Whether any PF_KEY socket is registered, whenever that may have changed. */
+  pfkeyRegistered(any: boolean): void;
+}
+
 /** One network namespace: its databases, sysctls, counters, and the sockets in it. */
 export class Namespace {
   readonly host: Host;
@@ -50,7 +45,7 @@ export class Namespace {
   readonly spd: Spd;
   readonly sysctls: Sysctls = defaultSysctls();
   readonly stats = new Map<XfrmStat, number>();
-  readonly sockets = new Map<number, EmulatedSocket>();
+  readonly sockets = new Map<number, Listener>();
   /** Members of any group, in the order in which they get an event. */
   readonly members = new Set<Listener>();
 
@@ -67,17 +62,14 @@ export class Namespace {
   readonly replayTimers: SaTimers;
   readonly lifetimeTimers: SaTimers;
 
-  constructor(host: Host) {
+  constructor(host: Host, runsIn: (ns: Namespace) => Runs) {
     this.host = host;
+    const runs = runsIn(this);
     this.spd = new Spd(host.profile.policyByAge);
-    const frontEnd = pfkeyReplayFrontEnd(this);
-    this.pfkey = new PfkeySockets((any) => {
-      if (any) host.replayNotifier.register(frontEnd);
-      else host.replayNotifier.unregister(frontEnd);
-    });
+    this.pfkey = new PfkeySockets(runs.pfkeyRegistered);
     const now = (): number => host.clock.monotonicMs();
-    this.replayTimers = new SaTimers(host.timers, now, 'last armed first', (slot) => onReplayTimer(this, slot));
-    this.lifetimeTimers = new SaTimers(host.timers, now, 'first armed first', (slot) => onLifetimeTimer(this, slot));
+    this.replayTimers = new SaTimers(host.timers, now, 'last armed first', runs.replayTimer);
+    this.lifetimeTimers = new SaTimers(host.timers, now, 'first armed first', runs.lifetimeTimer);
   }
 
   #policiesAreCrowded = false;

@@ -1,11 +1,11 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
 import { XfrmGroup, XfrmMsg } from '../../xfrm/index.ts';
-import type { AcquireFacts, MigrateFacts, NewMapping } from './key-managers.ts';
+import type { AcquireFacts, MigrateFacts, NewMapping } from './facts.ts';
 import type { Namespace } from './namespace.ts';
+import type { Policy } from './policy.ts';
 import { Pol, Tmpl } from './requests/policy-construct.ts';
 import { InfoByte, Row } from './row.ts';
 import { Sel } from './selector.ts';
-import type { Policy } from './spd.ts';
 import { POLICY_INFO, writePolicy, writePolicyExtras, writePolicyType } from './write-policy.ts';
 import { copyInfo, writeCpuAndDir, writeExtras, writeMark, writeSa } from './write-sa.ts';
 

@@ -2,11 +2,13 @@ import { hostLittleEndian } from '../../netlink/index.ts';
 import { IpProto, SaDir, SaFlag, XfrmMode } from '../../xfrm/index.ts';
 import { flowIsOfSa } from './data-plane.ts';
 import { Errno } from './errno.ts';
+import type { AcquireFacts } from './facts.ts';
 import { account } from './input.ts';
-import { type AcquireFacts, announceAcquire, hearsAcquire } from './key-managers.ts';
+import { announceAcquire, hearsAcquire } from './key-managers.ts';
 import { insertLarval, newLarval, showLarval } from './larval.ts';
 import { checkExpire } from './lifetime.ts';
 import type { Namespace } from './namespace.ts';
+import type { Policy } from './policy.ts';
 import { touchPolicy } from './policy-timer.ts';
 import { Esn, Legacy, nextEsnOseq, nextOseq, ReplayMode } from './replay.ts';
 import { onCounterChange } from './replay-notify.ts';
@@ -14,7 +16,6 @@ import { Pol, TEMPLATES_MAX, Tmpl } from './requests/policy-construct.ts';
 import { atLeast64, InfoByte, Row, RowBit, SaState } from './row.ts';
 import { NO_SLOT } from './sad.ts';
 import { type Flow, halfAt, Sel, wordAt } from './selector.ts';
-import type { Policy } from './spd.ts';
 
 /** Outbound packets: which SA, may it, which number (xfrm_policy.c:xfrm_lookup, xfrm_output.c:xfrm_output_one). */
 

@@ -1,7 +1,7 @@
 import { AddressFamily } from '../../xfrm/index.ts';
+import type { Policy } from './policy.ts';
 import { PolicyIndex } from './policy-index.ts';
 import { type Flow, halfAt, Sel } from './selector.ts';
-import type { Policy } from './spd.ts';
 
 /**
  * The policies of one direction as packets choose among them. The kernel has a chain of those that it hashes, and one for each way in which

@@ -1,11 +1,11 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
 import { XfrmMode } from '../../xfrm/index.ts';
 import type { Namespace } from './namespace.ts';
+import type { Policy } from './policy.ts';
 import { touchPolicy } from './policy-timer.ts';
 import { Pol, Tmpl } from './requests/policy-construct.ts';
 import { InfoByte, Row } from './row.ts';
 import { type Flow, selectorMatches } from './selector.ts';
-import type { Policy } from './spd.ts';
 
 /** Policies for packets that come in (xfrm_policy.c:__xfrm_policy_check). */
 

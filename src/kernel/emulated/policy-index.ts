@@ -1,5 +1,5 @@
+import type { Policy } from './policy.ts';
 import { addressBits, type Flow, halfAt, netHalfAt, Sel, selectorMatches, wordAt } from './selector.ts';
-import type { Policy } from './spd.ts';
 
 /**
  * Policies of one direction, to be found by packets: the choice of a walk through all of them in the order of priority and age

@@ -1,9 +1,9 @@
 import { hostLittleEndian } from '../../netlink/index.ts';
 import { announcePolicyExpire } from './key-managers.ts';
 import type { Namespace } from './namespace.ts';
+import type { Policy } from './policy.ts';
 import { Pol } from './requests/policy-construct.ts';
 import { HIGH, LOW } from './row.ts';
-import type { Policy } from './spd.ts';
 import { Timer } from './timers.ts';
 
 /** Limits of policies in time (xfrm_policy.c:xfrm_policy_timer). */
@@ -44,11 +44,6 @@ export function startPolicyTimer(ns: Namespace, policy: Policy): void {
   if (Object.values(Limit).every((at) => seconds(policy, at) === 0)) return;
   policy.timer = new Timer(() => onTimer(ns, policy));
   ns.host.timers.arm(policy.timer, policy.firstRunMs);
-}
-
-/** Whether the kernel's timer of a policy is pending: without limits it runs once. */
-export function policyTimerIsPending({ host }: Namespace, { timer, firstRunMs }: Policy): boolean {
-  return host.clock.monotonicMs() < firstRunMs || (timer !== undefined && timer.dueMs !== Number.POSITIVE_INFINITY);
 }
 
 function onTimer(ns: Namespace, policy: Policy): void {

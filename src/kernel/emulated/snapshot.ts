@@ -1,11 +1,11 @@
 import { decodeMessage, formatAddress, formatSpi, type JsonObject, messageToJson, XfrmMsg } from '../../xfrm/index.ts';
 import { toRowWord } from './input.ts';
+import type { SocketSnapshot } from './listener.ts';
 import type { Namespace } from './namespace.ts';
 import type { PfkeySocketSnapshot } from './pfkey/sockets.ts';
+import type { Policy } from './policy.ts';
 import { Esn, Legacy, Sent } from './replay.ts';
 import { number64, Row, RowBit, SaState } from './row.ts';
-import type { EmulatedSocket, SocketSnapshot } from './socket.ts';
-import type { Policy } from './spd.ts';
 import { writePolicy } from './write-policy.ts';
 import { writeSa } from './write-sa.ts';
 
@@ -81,7 +81,7 @@ export function takeSnapshotOf(ns: Namespace, options: SnapshotOptions): Namespa
     realtimeMs: host.clock.realtimeMs(),
     sas,
     policies,
-    sockets: [...ns.sockets.values()].map((socket: EmulatedSocket) => socket.snapshot()),
+    sockets: [...ns.sockets.values()].map((socket) => socket.snapshot()),
     pfkeySockets: ns.pfkey.all.map((socket) => socket.snapshot()),
     stats: Object.fromEntries(ns.stats),
   };

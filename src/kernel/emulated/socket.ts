@@ -8,7 +8,8 @@ import { type Dump, startDump } from './dump.ts';
 import { Errno } from './errno.ts';
 import { netlinkType } from './faults.ts';
 import { GROUP_MAX } from './host.ts';
-import type { Listener, Namespace } from './namespace.ts';
+import type { Listener, SocketSnapshot } from './listener.ts';
+import type { Namespace } from './namespace.ts';
 import { chargeOfDump, chargeOfPage, type DatagramQueue, truesizeOf } from './queue.ts';
 import { Request, type Requester } from './request.ts';
 
@@ -31,27 +32,6 @@ export interface SocketFacts {
   readonly receiveBufferBytes: number | undefined;
   /** Opened with CAP_NET_ADMIN. */
   readonly privileged: boolean;
-}
-
-/** A socket as it stands. */
-export interface SocketSnapshot {
-  readonly portId: number;
-  /** Multicast groups (`XfrmGroup`). */
-  readonly groups: readonly number[];
-  readonly receiveBufferBytes: number;
-  /** Datagrams that wait, and what the kernel charges them against the receive buffer. */
-  readonly waiting: number;
-  readonly chargedBytes: number;
-  /** Messages lost so far for want of room or of memory. */
-  readonly drops: number;
-  /** Loses everything until what waits has been read. */
-  readonly congested: boolean;
-  /** ENOBUFS waits to be read. */
-  readonly overrun: boolean;
-  /** A dump is under way. */
-  readonly dumping: boolean;
-  /** By `hold`. */
-  readonly held: boolean;
 }
 
 /** One NETLINK_XFRM socket of the emulated kernel. */

@@ -1,5 +1,5 @@
 import type { Namespace } from './namespace.ts';
-import type { Policy } from './spd.ts';
+import type { Policy } from './policy.ts';
 import { writeMark } from './write-sa.ts';
 
 /** Policies as the kernel shows them (xfrm_user.c: copy_to_user_tmpl, copy_to_user_policy_type). */

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Policy } from '../../../src/kernel/emulated/policy.ts';
 import { PolicyIndex } from '../../../src/kernel/emulated/policy-index.ts';
 import { type Flow, prefixMatches, Sel } from '../../../src/kernel/emulated/selector.ts';
-import type { Policy } from '../../../src/kernel/emulated/spd.ts';
 import { hostLittleEndian } from '../../../src/netlink/index.ts';
 
 /** The index must choose as a walk through all policies does, in the order of priority and age. */

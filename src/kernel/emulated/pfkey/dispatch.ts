@@ -2,7 +2,7 @@ import { PF_KEY_V2, PfkeyMsg, SADB_MAX } from '../../../pfkey/index.ts';
 import { hostLittleEndian } from '../../../wire/index.ts';
 import { Errno } from '../errno.ts';
 import type { Namespace } from '../namespace.ts';
-import { dumpPolicies, dumpSas } from './dump.ts';
+import { dumpPolicies, dumpSas, type PfkeyDump } from './dump.ts';
 import { Msg, WORD } from './layout.ts';
 import {
   addPolicy,
@@ -12,17 +12,22 @@ import {
   getPolicy,
   migrateSas,
 } from './policy-requests.ts';
-import { promisc, register } from './register.ts';
-import { replayGet, replaySet } from './replay.ts';
+import { type PfkeyMember, promisc, register } from './register.ts';
+import { replayGet, replaySet } from './replay-requests.ts';
 import { PfkeyRequest } from './request.ts';
 import { acquire, addOrUpdate, deleteOne, flush, get, getSpi } from './sa-requests.ts';
-import type { EmulatedPfkeySocket } from './socket.ts';
 
 /** The way of a PF_KEY message in, check by check (af_key.c: pfkey_sendmsg, pfkey_get_base_msg, pfkey_process). */
 
 const little = hostLittleEndian;
 
-type Handler = (r: PfkeyRequest, socket: EmulatedPfkeySocket) => number;
+/** The socket that a message has come from. */
+export interface PfkeySender extends PfkeyMember {
+  /** 0, or the errno. */
+  startDump(open: () => PfkeyDump | number): number;
+}
+
+type Handler = (r: PfkeyRequest, socket: PfkeySender) => number;
 
 /** By type; what is not here is answered EOPNOTSUPP. */
 const table: Readonly<Record<number, Handler>> = {
@@ -66,7 +71,7 @@ function checkHeader(message: Uint8Array): number {
 }
 
 /** Carries a message out. The errno with which its send fails; what goes wrong later is answered with a message, and 0. */
-export function receivePfkey(ns: Namespace, socket: EmulatedPfkeySocket, datagram: Uint8Array): number {
+export function receivePfkey(ns: Namespace, socket: PfkeySender, datagram: Uint8Array): number {
   // No memory to take it in.
   if (ns.host.memoryPressure) return Errno.ENOBUFS;
   // A plain array: `slice` of a Buffer would share the sender's memory.
@@ -85,6 +90,6 @@ export function receivePfkey(ns: Namespace, socket: EmulatedPfkeySocket, datagra
   return 0;
 }
 
-function handle(r: PfkeyRequest, socket: EmulatedPfkeySocket): number {
+function handle(r: PfkeyRequest, socket: PfkeySender): number {
   return table[r.type]?.(r, socket) ?? Errno.EOPNOTSUPP;
 }

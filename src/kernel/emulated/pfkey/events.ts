@@ -1,11 +1,11 @@
 import { IpsecLevel, IpsecPolicy, PfkeyExt, PfkeyMsg, SaType } from '../../../pfkey/index.ts';
 import { IpProto, XfrmMsg } from '../../../xfrm/index.ts';
-import type { AcquireFacts, MigrateFacts, NewMapping } from '../key-managers.ts';
+import { type AcquireFacts, Km, type MigrateFacts, Move, type NewMapping } from '../facts.ts';
 import type { Namespace } from '../namespace.ts';
+import type { Policy as PolicyEntry } from '../policy.ts';
 import { Tmpl } from '../requests/policy-construct.ts';
 import { InfoByte, Row } from '../row.ts';
 import { halfAt, Sel, wordAt } from '../selector.ts';
-import type { Policy as PolicyEntry } from '../spd.ts';
 import { authById, encryptById, type PfkeyAlgorithm } from './algorithms.ts';
 import {
   Comb,
@@ -161,20 +161,6 @@ export function sendPolicyFlush(ns: Namespace, type: number, seq: number, pid: n
   broadcast(ns, 'all');
 }
 
-/** Byte offsets in xfrm_user_migrate and xfrm_user_kmaddress. */
-const Move = {
-  OLD_DADDR: 0,
-  OLD_SADDR: 16,
-  NEW_DADDR: 32,
-  NEW_SADDR: 48,
-  PROTO: 64,
-  MODE: 65,
-  REQID: 68,
-  OLD: 72,
-  NEW: 74,
-} as const;
-const Km = { LOCAL: 0, REMOTE: 16, RESERVED: 32, FAMILY: 36 } as const;
-
 /** X_MIGRATE. Nothing is sent where PF_KEY has no words for a family or a mode. */
 export function sendMigrate(ns: Namespace, { selector, dir, type, moves, kmAddress }: MigrateFacts): void {
   if (ns.pfkey.isEmpty || type !== MAIN) return;
@@ -182,8 +168,8 @@ export function sendMigrate(ns: Namespace, { selector, dir, type, moves, kmAddre
   const family = halfAt(selector, Sel.FAMILY);
   const known = (move: Uint8Array): boolean =>
     ipsecModeOf(move[Move.MODE] as number) >= 0 &&
-    sockaddrOf(halfAt(move, Move.OLD)) !== undefined &&
-    sockaddrOf(halfAt(move, Move.NEW)) !== undefined;
+    sockaddrOf(halfAt(move, Move.OLD_FAMILY)) !== undefined &&
+    sockaddrOf(halfAt(move, Move.NEW_FAMILY)) !== undefined;
   if (sockaddrOf(family) === undefined || !moves.every(known)) return;
   writer.begin(PfkeyMsg.X_MIGRATE, satypeOf(moves[0]?.[Move.PROTO] ?? 0), 0, 0);
   if (kmAddress !== undefined) {
@@ -201,8 +187,8 @@ export function sendMigrate(ns: Namespace, { selector, dir, type, moves, kmAddre
   writer.u16(at + Policy.TYPE, IpsecPolicy.IPSEC);
   writer.bytes[at + Policy.DIR] = dir + 1;
   for (const move of moves) {
-    writeMoveRule(ns, move, Move.OLD, Move.OLD_SADDR, Move.OLD_DADDR);
-    writeMoveRule(ns, move, Move.NEW, Move.NEW_SADDR, Move.NEW_DADDR);
+    writeMoveRule(ns, move, Move.OLD_FAMILY, Move.OLD_SADDR, Move.OLD_DADDR);
+    writeMoveRule(ns, move, Move.NEW_FAMILY, Move.NEW_SADDR, Move.NEW_DADDR);
   }
   writer.u16(at + Ext.LEN, (writer.at - at) / WORD);
   writer.end();

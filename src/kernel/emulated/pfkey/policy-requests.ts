@@ -1,11 +1,13 @@
 import { IpsecDir, PfkeyExt, PfkeyMsg } from '../../../pfkey/index.ts';
 import { XfrmMsg } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
+import { Km, Move } from '../facts.ts';
 import { announcePolicyDeleted, announcePolicyFlush } from '../key-managers.ts';
+import type { Policy as PolicyEntry } from '../policy.ts';
 import { deletePolicy } from '../policy-timer.ts';
 import { migrate } from '../requests/migrate.ts';
 import { flushPolicies, putPolicy } from '../requests/policy.ts';
-import { DIRECTIONS, type Policy as PolicyEntry, policyKey } from '../spd.ts';
+import { DIRECTIONS, policyKey } from '../spd.ts';
 import { netlinkRequest } from './as-netlink.ts';
 import { KmAddress, Policy, Rule, xfrmModeOf } from './layout.ts';
 import { policyRequest, selectorOf } from './policy-request.ts';
@@ -78,20 +80,7 @@ export function flush(r: PfkeyRequest): number {
 const XFRMA_MIGRATE = 17;
 const XFRMA_KMADDRESS = 19;
 const MOVES_MAX = 6;
-/** Byte offsets in xfrm_user_migrate, xfrm_user_kmaddress and xfrm_userpolicy_id. */
-const Move = {
-  OLD_DADDR: 0,
-  OLD_SADDR: 16,
-  NEW_DADDR: 32,
-  NEW_SADDR: 48,
-  PROTO: 64,
-  MODE: 65,
-  REQID: 68,
-  OLD: 72,
-  NEW: 74,
-  SIZE: 76,
-} as const;
-const Km = { LOCAL: 0, REMOTE: 16, RESERVED: 32, FAMILY: 36, SIZE: 40 } as const;
+/** Byte offsets in xfrm_userpolicy_id. */
 const Id = { DIR: 60, SIZE: 64 } as const;
 
 /** X_MIGRATE: pairs of rules, the first with the old ends and the second with the new ones. */
@@ -165,7 +154,7 @@ function moveOf(r: PfkeyRequest, first: number, second: number, end: number): Ui
   move[Move.PROTO] = r.u16(first + Rule.PROTO);
   move[Move.MODE] = mode;
   move.set(r.bytes.subarray(first + Rule.REQID, first + Rule.REQID + 4), Move.REQID);
-  move.set(new Uint8Array(Uint16Array.of(from.family).buffer), Move.OLD);
-  move.set(new Uint8Array(Uint16Array.of(to.family).buffer), Move.NEW);
+  move.set(new Uint8Array(Uint16Array.of(from.family).buffer), Move.OLD_FAMILY);
+  move.set(new Uint8Array(Uint16Array.of(to.family).buffer), Move.NEW_FAMILY);
   return move;
 }

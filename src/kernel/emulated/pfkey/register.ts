@@ -3,15 +3,21 @@ import { Errno } from '../errno.ts';
 import { authById, encryptById, type PfkeyAlgorithm } from './algorithms.ts';
 import { Alg, Msg, Supported } from './layout.ts';
 import type { PfkeyRequest } from './request.ts';
-import type { EmulatedPfkeySocket } from './socket.ts';
+import type { PfkeyListener } from './sockets.ts';
 import type { PfkeyWriter } from './writer.ts';
 
 /** REGISTER and X_PROMISC: what a socket hears (af_key.c: pfkey_register, pfkey_promisc). */
 
+/** Who can register. */
+export interface PfkeyMember extends PfkeyListener {
+  registered: number;
+  promiscuous: boolean;
+}
+
 const SATYPE_MAX = SaType.IPCOMP;
 
 /** All who are registered are told of the algorithms, the sender last. */
-export function register(r: PfkeyRequest, socket: EmulatedPfkeySocket): number {
+export function register(r: PfkeyRequest, socket: PfkeyMember): number {
   const { ns, satype } = r;
   if (satype > SATYPE_MAX) return Errno.EINVAL;
   if (satype !== SaType.UNSPEC) {
@@ -40,7 +46,7 @@ function writeSupported(writer: PfkeyWriter, type: number, algorithms: readonly 
 }
 
 /** With nothing but a header: switches the mode. All are told, as of anything that is sent with this type. */
-export function promisc(r: PfkeyRequest, socket: EmulatedPfkeySocket): number {
+export function promisc(r: PfkeyRequest, socket: PfkeyMember): number {
   const { ns, satype } = r;
   let message = r.bytes;
   if (r.isBare) {

@@ -9,7 +9,7 @@ import { Row, SaState } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
 import { wordAt } from '../selector.ts';
 import { Msg, protoOf, Sa, Sa2, SpiRange, xfrmModeOf } from './layout.ts';
-import { setThresholds, thresholdsOf, writeThresholds } from './replay.ts';
+import { setThresholds, thresholdsOf, writeThresholds } from './replay-notify.ts';
 import type { PfkeyRequest } from './request.ts';
 import { saRequest } from './sa-request.ts';
 import { writeSaMessage } from './write-sa.ts';

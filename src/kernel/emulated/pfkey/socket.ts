@@ -5,10 +5,10 @@ import { Errno } from '../errno.ts';
 import type { TypeOf } from '../faults.ts';
 import type { Namespace } from '../namespace.ts';
 import { type DatagramQueue, truesizeOf } from '../queue.ts';
-import { receivePfkey } from './dispatch.ts';
+import { type PfkeySender, receivePfkey } from './dispatch.ts';
 import type { PfkeyDump } from './dump.ts';
 import { Msg } from './layout.ts';
-import type { PfkeyListener, PfkeySocketSnapshot } from './sockets.ts';
+import type { PfkeySocketSnapshot } from './sockets.ts';
 
 /** What the kernel allocates beyond the length of a message. */
 const SPARE_BYTES = 16;
@@ -19,7 +19,7 @@ const pfkeyType: TypeOf = (message) => message[Msg.TYPE] as number;
  * One PF_KEY socket of the emulated kernel. As on Linux, messages that it has no room for are lost without a word, unless it was opened with
  * `tellOverruns`, which only this kernel has.
  */
-export class EmulatedPfkeySocket extends DatagramSocket implements PfkeyListener {
+export class EmulatedPfkeySocket extends DatagramSocket implements PfkeySender {
   registered = 0;
   promiscuous = false;
   readonly #ns: Namespace;

@@ -1,10 +1,9 @@
 import { IpsecLevel, IpsecPolicy, PfkeyExt } from '../../../pfkey/index.ts';
 import { XfrmMode } from '../../../xfrm/index.ts';
 import type { Namespace } from '../namespace.ts';
-import { policyTimerIsPending } from '../policy-timer.ts';
+import { type Policy, policyTimerIsPending } from '../policy.ts';
 import { Pol, Tmpl } from '../requests/policy-construct.ts';
 import { halfAt, netHalfAt, Sel, wordAt } from '../selector.ts';
-import type { Policy } from '../spd.ts';
 import { Ext, ipsecModeOf, Lifetime, Msg, Policy as P, Rule, sockaddrOf, upperProtoOf, WORD } from './layout.ts';
 
 /** A policy as PF_KEY shows it (af_key.c:pfkey_xfrm_policy2msg). */
@@ -68,7 +67,10 @@ export function writePolicyMessage(
     words += size / WORD;
   }
   writer.u16(at + Ext.LEN, words);
-  writer.u16(Msg.RESERVED, others + (isDeleted ? 0 : 1 + Number(policyTimerIsPending(ns, policy))));
+  writer.u16(
+    Msg.RESERVED,
+    others + (isDeleted ? 0 : 1 + Number(policyTimerIsPending(policy, ns.host.clock.monotonicMs()))),
+  );
   writer.end(writer.at + missing);
   return true;
 }

@@ -3,14 +3,16 @@ import { AddressFamily, EncapType, IpProto, XfrmMode } from '../../../xfrm/index
 import { MessageWriter } from '../build.ts';
 import { encodedAttribute } from '../encoded.ts';
 import { Errno } from '../errno.ts';
+import { Km, Move } from '../facts.ts';
 import { announceMigrate } from '../key-managers.ts';
 import { deleteSa } from '../lifetime.ts';
 import type { Namespace } from '../namespace.ts';
+import type { Policy } from '../policy.ts';
 import type { Request } from '../request.ts';
 import { InfoByte, Row, SaState } from '../row.ts';
 import { NO_SLOT } from '../sad.ts';
 import { type Flow, halfAt, Sel } from '../selector.ts';
-import { DIRECTIONS, type Policy } from '../spd.ts';
+import { DIRECTIONS } from '../spd.ts';
 import { checkType, policyType, Tmpl } from './policy-construct.ts';
 import { addSa, insertSa } from './sa.ts';
 import { A } from './sa-check.ts';
@@ -21,21 +23,7 @@ import { without } from './sa-update.ts';
 const little = hostLittleEndian;
 const MIGRATE = 17;
 const KMADDRESS = 19;
-const KMADDRESS_SIZE = 40;
 const ENTRIES_MAX = 6;
-/** Byte offsets in xfrm_user_migrate. */
-const M = {
-  OLD_DADDR: 0,
-  OLD_SADDR: 16,
-  NEW_DADDR: 32,
-  NEW_SADDR: 48,
-  PROTO: 64,
-  MODE: 65,
-  REQID: 68,
-  OLD_FAMILY: 72,
-  NEW_FAMILY: 74,
-  SIZE: 76,
-} as const;
 const DIR = 60;
 /** Bytes of xfrm_encap_tmpl. */
 const ENCAP_SIZE = 24;
@@ -46,7 +34,7 @@ const behindEncap = [A.TFCPAD, A.MARK, A.SET_MARK] as const;
 const NLA_HEADER = 4;
 const scratch = new MessageWriter(false);
 
-interface Move {
+interface Entry {
   readonly bytes: Uint8Array;
   readonly view: DataView;
 }
@@ -56,7 +44,7 @@ export function migrate(r: Request): number {
   if (!attributes.has(MIGRATE)) return r.failSince62(Errno.EINVAL, 'Missing required MIGRATE attribute');
   const wrong = checkType(r);
   if (wrong !== 0) return wrong;
-  const count = Math.floor(attributes.length(MIGRATE) / M.SIZE);
+  const count = Math.floor(attributes.length(MIGRATE) / Move.SIZE);
   if (count < 1 || count > ENTRIES_MAX) {
     return r.failSince62(Errno.EINVAL, 'Invalid number of SAs to migrate, must be 0 < num <= XFRM_MAX_DEPTH (6)');
   }
@@ -89,7 +77,7 @@ export function migrate(r: Request): number {
   }
   if (!moveTemplates(policy, moves)) return undo();
   for (const slot of replaced) deleteSa(ns, slot);
-  const kmAddress = attributes.has(KMADDRESS) ? attributes.payload(KMADDRESS).subarray(0, KMADDRESS_SIZE) : undefined;
+  const kmAddress = attributes.has(KMADDRESS) ? attributes.payload(KMADDRESS).subarray(0, Km.SIZE) : undefined;
   announceMigrate(ns, {
     selector: r.slice(0, Sel.SIZE),
     dir,
@@ -137,9 +125,9 @@ function findPolicyByFlow(r: Request, dir: number): Policy | undefined {
   return r.ns.spd.lookup(dir, flow, 0, r.attributes.u32(A.IF_ID), policyType(r));
 }
 
-function readMoves(payload: Uint8Array, count: number): Move[] {
+function readMoves(payload: Uint8Array, count: number): Entry[] {
   return Array.from({ length: count }, (_, i) => {
-    const bytes = payload.slice(i * M.SIZE, (i + 1) * M.SIZE);
+    const bytes = payload.slice(i * Move.SIZE, (i + 1) * Move.SIZE);
     return { bytes, view: new DataView(bytes.buffer) };
   });
 }
@@ -162,29 +150,31 @@ const NULL_ADDRESS = "Addresses in the MIGRATE attribute's list cannot be null";
 const NOT_UNIQUE = "Entries in the MIGRATE attribute's list must be unique";
 
 /** What is wrong: a new address is empty, or two entries speak of the same SA (xfrm_policy.c:xfrm_migrate_check). */
-function faultOf(moves: readonly Move[]): string | undefined {
+function faultOf(moves: readonly Entry[]): string | undefined {
   for (const [i, { bytes, view }] of moves.entries()) {
-    const family = view.getUint16(M.NEW_FAMILY, little);
-    if (isAny(bytes, M.NEW_DADDR, family) || isAny(bytes, M.NEW_SADDR, family)) return NULL_ADDRESS;
-    const same = (other: Move): boolean =>
-      equal(bytes, 0, other.bytes, 0, 32) && equal(bytes, M.PROTO, other.bytes, M.PROTO, M.NEW_FAMILY - M.PROTO);
+    const family = view.getUint16(Move.NEW_FAMILY, little);
+    if (isAny(bytes, Move.NEW_DADDR, family) || isAny(bytes, Move.NEW_SADDR, family)) return NULL_ADDRESS;
+    const same = (other: Entry): boolean =>
+      equal(bytes, 0, other.bytes, 0, 32) &&
+      equal(bytes, Move.PROTO, other.bytes, Move.PROTO, Move.NEW_FAMILY - Move.PROTO);
     if (moves.slice(i + 1).some(same)) return NOT_UNIQUE;
   }
   return undefined;
 }
 
 /** One SA for an entry (xfrm_state.c:xfrm_migrate_state_find). */
-function findSa({ sad }: Namespace, { bytes, view }: Move, ifId: number): number {
-  const family = view.getUint16(M.OLD_FAMILY, little);
-  const reqid = view.getUint32(M.REQID, little);
+function findSa({ sad }: Namespace, { bytes, view }: Entry, ifId: number): number {
+  const family = view.getUint16(Move.OLD_FAMILY, little);
+  const reqid = view.getUint32(Move.REQID, little);
   const size = sizeOf(family);
   for (let slot = sad.newest(); slot >= 0; slot = sad.older(slot)) {
     const base = 4 * sad.row(slot);
-    if (sad.mode(slot) !== bytes[M.MODE] || sad.proto(slot) !== bytes[M.PROTO] || sad.family(slot) !== family) continue;
+    if (sad.mode(slot) !== bytes[Move.MODE] || sad.proto(slot) !== bytes[Move.PROTO] || sad.family(slot) !== family)
+      continue;
     if (reqid !== 0 && sad.words[sad.row(slot) + Row.REQID] !== reqid) continue;
     if (ifId !== 0 && sad.words[sad.row(slot) + Row.IF_ID] !== ifId) continue;
-    if (!equal(sad.bytes, base + InfoByte.DADDR, bytes, M.OLD_DADDR, size)) continue;
-    if (equal(sad.bytes, base + InfoByte.SADDR, bytes, M.OLD_SADDR, size)) return slot;
+    if (!equal(sad.bytes, base + InfoByte.DADDR, bytes, Move.OLD_DADDR, size)) continue;
+    if (equal(sad.bytes, base + InfoByte.SADDR, bytes, Move.OLD_SADDR, size)) return slot;
   }
   return NO_SLOT;
 }
@@ -193,11 +183,11 @@ function findSa({ sad }: Namespace, { bytes, view }: Move, ifId: number): number
  * Puts a clone with the new addresses into the database (xfrm_state.c:xfrm_state_migrate). NO_SLOT: its mode does not go with the new
  * family, it is a larval one, or there is an SA with the new identity.
  */
-function moveSa(r: Request, slot: number, { bytes, view }: Move): number {
+function moveSa(r: Request, slot: number, { bytes, view }: Entry): number {
   const { ns } = r;
   const { sad } = ns;
   if (!takesEncap(r, sad.proto(slot))) return NO_SLOT;
-  const family = view.getUint16(M.NEW_FAMILY, little);
+  const family = view.getUint16(Move.NEW_FAMILY, little);
   const selFamily = halfAt(sad.selector(slot), Sel.FAMILY);
   const isTunnel = sad.mode(slot) === XfrmMode.TUNNEL || sad.mode(slot) === XfrmMode.BEET;
   if (sad.state(slot) === SaState.ACQ || (family !== 2 && family !== 10)) return NO_SLOT;
@@ -205,9 +195,9 @@ function moveSa(r: Request, slot: number, { bytes, view }: Move): number {
   const clone = cloneSa(ns, slot);
   if (r.attributes.has(A.ENCAP)) setEncap(ns, clone, r.attributes.payload(A.ENCAP).subarray(0, ENCAP_SIZE));
   const to = 4 * sad.row(clone);
-  const stays = equal(sad.bytes, 4 * sad.row(slot) + InfoByte.DADDR, bytes, M.NEW_DADDR, sizeOf(family));
-  sad.bytes.set(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + 16), to + InfoByte.DADDR);
-  sad.bytes.set(bytes.subarray(M.NEW_SADDR, M.NEW_SADDR + 16), to + InfoByte.SADDR);
+  const stays = equal(sad.bytes, 4 * sad.row(slot) + InfoByte.DADDR, bytes, Move.NEW_DADDR, sizeOf(family));
+  sad.bytes.set(bytes.subarray(Move.NEW_DADDR, Move.NEW_DADDR + 16), to + InfoByte.DADDR);
+  sad.bytes.set(bytes.subarray(Move.NEW_SADDR, Move.NEW_SADDR + 16), to + InfoByte.SADDR);
   sad.view.setUint16(to + InfoByte.FAMILY, family, little);
   if (stays) insertSa(ns, clone);
   else if (addSa(ns, clone) !== 0) {
@@ -248,25 +238,25 @@ function cloneSa({ sad }: Namespace, slot: number): number {
 }
 
 /** Tunnel and BEET templates between the old addresses get the new ones. False: no template was concerned. */
-function moveTemplates({ templates }: Policy, moves: readonly Move[]): boolean {
+function moveTemplates({ templates }: Policy, moves: readonly Entry[]): boolean {
   const view = new DataView(templates.buffer, templates.byteOffset);
   let moved = false;
   for (let at = 0; at < templates.length; at += Tmpl.SIZE) {
     for (const { bytes, view: move } of moves) {
-      const size = sizeOf(move.getUint16(M.OLD_FAMILY, little));
-      const reqid = move.getUint32(M.REQID, little);
+      const size = sizeOf(move.getUint16(Move.OLD_FAMILY, little));
+      const reqid = move.getUint32(Move.REQID, little);
       const mode = templates[at + Tmpl.MODE];
       if (mode !== XfrmMode.TRANSPORT && mode !== XfrmMode.TUNNEL && mode !== XfrmMode.BEET) continue;
-      if (mode !== bytes[M.MODE] || templates[at + Tmpl.PROTO] !== bytes[M.PROTO]) continue;
+      if (mode !== bytes[Move.MODE] || templates[at + Tmpl.PROTO] !== bytes[Move.PROTO]) continue;
       if (reqid !== 0 && view.getUint32(at + Tmpl.REQID, little) !== reqid) continue;
       const hasAddresses = mode !== XfrmMode.TRANSPORT;
-      if (hasAddresses && !equal(templates, at + Tmpl.DADDR, bytes, M.OLD_DADDR, size)) continue;
-      if (hasAddresses && !equal(templates, at + Tmpl.SADDR, bytes, M.OLD_SADDR, size)) continue;
+      if (hasAddresses && !equal(templates, at + Tmpl.DADDR, bytes, Move.OLD_DADDR, size)) continue;
+      if (hasAddresses && !equal(templates, at + Tmpl.SADDR, bytes, Move.OLD_SADDR, size)) continue;
       moved = true;
       if (!hasAddresses) continue;
-      templates.set(bytes.subarray(M.NEW_DADDR, M.NEW_DADDR + 16), at + Tmpl.DADDR);
-      templates.set(bytes.subarray(M.NEW_SADDR, M.NEW_SADDR + 16), at + Tmpl.SADDR);
-      view.setUint16(at + Tmpl.FAMILY, move.getUint16(M.NEW_FAMILY, little), little);
+      templates.set(bytes.subarray(Move.NEW_DADDR, Move.NEW_DADDR + 16), at + Tmpl.DADDR);
+      templates.set(bytes.subarray(Move.NEW_SADDR, Move.NEW_SADDR + 16), at + Tmpl.SADDR);
+      view.setUint16(at + Tmpl.FAMILY, move.getUint16(Move.NEW_FAMILY, little), little);
     }
   }
   return moved;

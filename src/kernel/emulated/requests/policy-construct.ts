@@ -1,9 +1,10 @@
 import { hostLittleEndian } from '../../../netlink/index.ts';
 import { IpProto, XfrmMode } from '../../../xfrm/index.ts';
 import { Errno } from '../errno.ts';
+import type { Policy } from '../policy.ts';
 import type { Request } from '../request.ts';
 import { Sel } from '../selector.ts';
-import { DIRECTIONS, type Policy, policyKey } from '../spd.ts';
+import { DIRECTIONS, policyKey } from '../spd.ts';
 import { POLICY_INFO } from '../write-policy.ts';
 import { A, checkSecCtx } from './sa-check.ts';
 
