@@ -51,6 +51,8 @@ export class Effects {
   /** Accounts that are being sent, one after the other to each node. */
   readonly #streams = new Map<string, Promise<void>>();
   #hooks: Promise<void> = Promise.resolve();
+  /** What is being written to disk. */
+  #disk: Promise<void> = Promise.resolve();
   #thresholdsRead = 0;
   #pumping = false;
   #stopped = false;
@@ -68,6 +70,11 @@ export class Effects {
   /** What waits is not done any more. */
   stop(): void {
     this.#stopped = true;
+  }
+
+  /** What was being written to disk is there: who comes next, in the same directory, finds it whole and finds nothing of it later. */
+  settled(): Promise<void> {
+    return this.#disk;
   }
 
   /** Carries out effects until there are no more. */
@@ -129,14 +136,16 @@ export class Effects {
       case 'readCounters':
         return this.#readCounters(effect.reads);
       case 'persist':
-        return store.save(effect.durable).then(
+        this.#disk = store.save(effect.durable).then(
           () => replica.onPersisted(effect.durable, performance.now()),
           (error: Error) => replica.onPersistFailed(error.message, performance.now()),
         );
+        return this.#disk;
       case 'keepLimits':
-        return store.saveLimits(effect.limits).catch((error: Error) => {
+        this.#disk = store.saveLimits(effect.limits).catch((error: Error) => {
           log.error(`${error.message}; after a restart, limits of packets that a ceiling hides would be unknown`);
         });
+        return this.#disk;
       case 'hook':
         this.#runHook(effect.name, effect.from);
         return;

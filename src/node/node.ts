@@ -175,6 +175,7 @@ class Node implements RunningNode {
       await this.#resign();
     }
     this.#shut();
+    await this.#effects?.settled();
     this.#settleStopped.resolve();
   }
 

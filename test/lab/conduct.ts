@@ -5,7 +5,7 @@ import { skips } from '../../src/demo/recording.ts';
 import { replayAll, replayWhenHeld } from './attack.ts';
 import { reusedOutbound } from './attacker.ts';
 import { checkKept, type States } from './kept.ts';
-import { hookFile } from './lab.ts';
+import { hookSettings } from './lab.ts';
 import type { Act, CaseRow, DrillResult, Replay } from './results.ts';
 import { makeConnections, windowName } from './sas.ts';
 import { pushShut } from './shut.ts';
@@ -121,7 +121,7 @@ class Drill {
   async #startDaemons(): Promise<void> {
     const { inbound } = this.#options;
     await this.stage.daemons.init({
-      hooks: { claim: hookFile('claim'), release: hookFile('release') },
+      hooks: hookSettings(),
       takeover: { inbound },
       link: { timeout_ms: LINK_TIMEOUT_MS },
     });
@@ -136,6 +136,11 @@ class Drill {
     const start = this.#mark(baseline);
     this.stage.say('traffic in both directions on every connection');
     traffic.start();
+    // How far windows close follows from how much each flow has carried at most: one whose first burst nobody has seen carries more (S2).
+    for (const flow of traffic.flows) {
+      traffic.push([flow], BURST);
+      await this.stage.pass(1);
+    }
     await this.stage.pass(this.#options.seconds * 1000);
     await this.stage.daemons.kill('gwa');
     // A kernel forwards without its daemon: the machine is dead when its links are.

@@ -38,6 +38,16 @@ function labDirectory(): string {
 
 export const hookFile = (name: 'claim' | 'release'): string => join(labDirectory(), 'hooks', `${name}.sh`);
 
+/** On an emulated machine that has to share its processor a hook takes seconds. */
+const HOOK_TIMEOUT_MS = 60_000;
+
+/** For the daemons' configuration. */
+export const hookSettings = () => ({
+  claim: hookFile('claim'),
+  release: hookFile('release'),
+  timeout_ms: HOOK_TIMEOUT_MS,
+});
+
 function bootCommand(kernel: LabKernel): string[] {
   if (kernel === 'uml') return [join(labDirectory(), 'boot-uml.sh')];
   return [join(labDirectory(), 'boot-debian.sh'), '--kernel', kernel.slice('debian-'.length)];

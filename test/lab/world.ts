@@ -69,6 +69,9 @@ const SYSCTLS_GATEWAY = {
   'ipv6/conf/all/forwarding': 1,
   'ipv4/conf/all/send_redirects': 0,
   'ipv4/conf/default/send_redirects': 0,
+  // What claim.sh waits for is an error to an address for which the kernel has just limited the rate of redirects (ip6_forward).
+  'ipv6/icmp/ratelimit': 0,
+  'ipv4/icmp_ratelimit': 0,
 };
 
 const RETRANS_MS = 100;
@@ -92,6 +95,16 @@ function interfaceSysctls(name: string): Record<string, number> {
     [`ipv6/neigh/${name}/retrans_time_ms`]: RETRANS_MS,
     // A peer whose old entry is still believed for a second would send to the old owner for that long.
     [`ipv4/neigh/${name}/locktime`]: 0,
+  };
+}
+
+/** Of the machines that send to the gateways. */
+function neighbourSysctls(name: string): Record<string, number> {
+  return {
+    [`ipv4/neigh/${name}/locktime`]: 0,
+    // For so many seconds they go on with the old owner if nobody answers for it: a switchover of an emulated machine may take ten.
+    [`ipv4/neigh/${name}/ucast_solicit`]: 60,
+    [`ipv6/neigh/${name}/ucast_solicit`]: 60,
   };
 }
 
@@ -162,8 +175,8 @@ export function buildWorld(tunnels: Readonly<Record<4 | 6, readonly number[]>>):
     ipBatch(gateway, gatewaySetup(gateway));
     for (const name of ['out0', 'in0']) writeSysctls(gateway, interfaceSysctls(name));
   }
-  writeSysctls('peer', { 'ipv4/neigh/out0/locktime': 0 });
-  writeSysctls('inside', { 'ipv4/neigh/lan/locktime': 0 });
+  writeSysctls('peer', neighbourSysctls('out0'));
+  writeSysctls('inside', neighbourSysctls('lan'));
 }
 
 /** Gives the shared addresses to a gateway as an operator would, before there is a daemon. */

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { chmod, writeFile } from 'node:fs/promises';
+import { chmod, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
@@ -264,6 +264,20 @@ describe.each(interfaces)('two daemons over %s', (via) => {
     await starting;
     await cluster.start('a', doors.a);
     await cluster.until('b', (s) => s.complete);
+  });
+
+  it('a daemon that stops while its role is being written: the write has ended when the daemon has', async () => {
+    await using cluster = await Cluster.make({ via });
+    const doors = await Doors.make();
+    await cluster.start('a', doors.a);
+    // Early and late in the first exchange with the other node, which makes it store the term.
+    for (let turns = 0; turns < 60; turns++) {
+      await cluster.start('b', doors.b);
+      for (let i = 0; i < turns; i++) await new Promise((resolve) => setImmediate(resolve));
+      await cluster.stop('b');
+      expect(await readdir(cluster.file('b', 'state'))).toEqual(['role.json']);
+      await rm(cluster.file('b', 'state'), { recursive: true });
+    }
   });
 
   it('a daemon that stops answers who waits, and leaves nothing behind', async () => {

@@ -1,6 +1,6 @@
 /** A pair of gateways for one fault after the other: which of them is active, and how it becomes whole again. */
 import { peerSeen, type Settings } from '../daemons.ts';
-import { hookFile } from '../lab.ts';
+import { hookFile, hookSettings } from '../lab.ts';
 import { makeConnections, policyLines } from '../sas.ts';
 import { Stage } from '../stage.ts';
 import { claim, cutGateway, GATEWAYS, type Gateway, ipBatch, rebootGateway } from '../world.ts';
@@ -78,7 +78,7 @@ export class Ground {
 
   async #begin(settings: Settings): Promise<void> {
     const { stage } = this;
-    const all = { ...settings, hooks: { claim: hookFile('claim'), release: hookFile('release') } };
+    const all = { ...settings, hooks: hookSettings() };
     if (this.#isBuilt) {
       await stage.daemons.stop();
       for (const gateway of GATEWAYS) rebootGateway(gateway);

@@ -12,47 +12,48 @@
 # Setting an interface's hardware address to what it is makes the kernel announce every address it has: gratuitous ARP where arp_notify is
 # set, unsolicited neighbour advertisements where ndisc_notify is. It also forgets all neighbours.
 #
-# The policies that release.sh left go last: on a gateway that has none, `ip xfrm policy delete` ends the whole batch.
+# The policies that release.sh left go last: on a gateway that has none, `ip xfrm policy delete` ends the whole batch. (So does `ip neigh
+# delete`; `ip neigh flush` does not.) In an emulated machine a fork costs more than anything else here: there are two.
 set -eu
-. "$(dirname "$0")/addresses.sh"
+. "${0%/*}/addresses.sh"
 read -r out_mac <"/sys/class/net/$OUT/address"
 read -r in_mac <"/sys/class/net/$IN/address"
-read -r other4 other6 <<<"$(own_addresses "${XFRMSYNC_FROM:-}")"
-
-{
-  echo "route replace $REMOTE4 via $PEER4 dev $OUT"
-  echo "route replace $REMOTE6 via $PEER6 dev $OUT"
-  echo "addr add $OUT4 dev $OUT"
-  echo "addr add $OUT6 dev $OUT nodad"
-  echo "addr add $IN4 dev $IN"
-  echo "addr add $IN6 dev $IN nodad"
-  if [ -n "$other4" ]; then
-    # From the shared addresses, for `passed_on`. Neighbour discovery for an unknown neighbour tells it who asks, and nobody else.
-    echo "neigh flush to $other6 dev $OUT"
-    echo "route replace $other4/32 dev $OUT src ${OUT4%/*}"
-    echo "route replace $other6/128 dev $OUT src ${OUT6%/*}"
-  fi
-} | ip -force -batch - 2>/dev/null || true
-
-# Asks a closed port of the old owner, from the shared address. The refusal comes behind all that has waited there for this address.
-passed_on() {
-  (exec 3<>"/dev/udp/$1/9" && echo >&3 && read -r -t 2 -u 3) 2>/dev/null || true
-}
+other4="" other6="" before="" after=""
+case ${XFRMSYNC_FROM:-} in
+  a) other4=$A4 other6=$A6 ;;
+  b) other4=$B4 other6=$B6 ;;
+esac
 if [ -n "$other4" ]; then
-  passed_on "$other4" &
-  passed_on "$other6" &
-  wait
+  # The old owner is asked from the shared addresses. Neighbour discovery for an unknown neighbour tells it who asks, and nobody else.
+  before="neigh flush to $other6 dev $OUT
+route replace $other4/32 dev $OUT src ${OUT4%/*}
+route replace $other6/128 dev $OUT src ${OUT6%/*}"
+  after="route del $other4/32 dev $OUT
+route del $other6/128 dev $OUT"
 fi
 
-{
-  if [ -n "$other4" ]; then
-    echo "route del $other4/32 dev $OUT"
-    echo "route del $other6/128 dev $OUT"
-  fi
-  echo "link set dev $OUT address $out_mac"
-  echo "link set dev $IN address $in_mac"
-  echo "neigh replace $PEER4 dev $OUT managed"
-  echo "neigh replace $PEER6 dev $OUT managed"
-  echo "xfrm policy delete src $LOCAL4 dst $REMOTE4 dev $IN dir out"
-  echo "xfrm policy delete src $LOCAL6 dst $REMOTE6 dev $IN dir out"
-} | ip -force -batch - 2>/dev/null || true
+ip -force -batch - 2>/dev/null <<END || true
+route replace $REMOTE4 via $PEER4 dev $OUT
+route replace $REMOTE6 via $PEER6 dev $OUT
+addr add $OUT4 dev $OUT
+addr add $OUT6 dev $OUT nodad
+addr add $IN4 dev $IN
+addr add $IN6 dev $IN nodad
+$before
+END
+
+if [ -n "$other4" ]; then
+  # To closed ports: what says so comes behind all that has waited there for the shared address.
+  exec 3<>"/dev/udp/$other4/9" 4<>"/dev/udp/$other6/9" || true
+  { echo >&3 && echo >&4 && read -r -t "$WAIT_S" -u 3; read -r -t "$WAIT_S" -u 4; } 2>/dev/null || true
+fi
+
+ip -force -batch - 2>/dev/null <<END || true
+$after
+link set dev $OUT address $out_mac
+link set dev $IN address $in_mac
+neigh replace $PEER4 dev $OUT managed
+neigh replace $PEER6 dev $OUT managed
+xfrm policy delete src $LOCAL4 dst $REMOTE4 dev $IN dir out
+xfrm policy delete src $LOCAL6 dst $REMOTE6 dev $IN dir out
+END

@@ -6,7 +6,7 @@
 # Both wait in the kernel's neighbour queue until the next owner announces itself. No packet is lost, and none touches an SA here.
 # In this order: while the outside address is here the SAs need it, and the inside address must be gone before it can be a next hop.
 set -eu
-. "$(dirname "$0")/addresses.sh"
+. "${0%/*}/addresses.sh"
 ip -force -batch - 2>/dev/null <<END || true
 addr del $IN4 dev $IN
 addr del $IN6 dev $IN
