@@ -50,7 +50,7 @@ export class Charon {
     return `unix://${this.#directory}/vici`;
   }
 
-  /** Another swanctl.conf, from its next start on. */
+  /** Another swanctl.conf, from its next start, or `reload`. */
   configure(swanctl: string): void {
     this.#swanctl = swanctl;
   }
@@ -107,6 +107,11 @@ swanctl {
       }
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
+  }
+
+  async reload(): Promise<void> {
+    this.#write();
+    await this.ctl('--load-conns');
   }
 
   /** swanctl. @throws Error with what it wrote */

@@ -69,10 +69,16 @@ export function connectionOf(child: Child, spi: Connection['spi']): Connection {
   };
 }
 
+export interface Choices {
+  readonly startAction?: 'none' | 'trap';
+  /** Other soft limits in seconds, by child. */
+  readonly rekeyS?: Readonly<Record<string, number>>;
+}
+
 const INSIDE = '10.9.0.0/24';
 const behindPeer = ({ n }: Child) => `10.77.${n}.0/24`;
 
-function childLines(child: Child, isGateway: boolean, startAction: string): string[] {
+function childLines(child: Child, isGateway: boolean, { startAction = 'none', rekeyS = {} }: Choices): string[] {
   const [local, remote] = isGateway ? [INSIDE, behindPeer(child)] : [behindPeer(child), INSIDE];
   return [
     `local_ts = ${local}`,
@@ -81,7 +87,9 @@ function childLines(child: Child, isGateway: boolean, startAction: string): stri
     `reqid = ${child.reqid}`,
     `replay_window = ${child.window}`,
     `start_action = ${startAction}`,
-    ...(isGateway ? [`rekey_time = ${LIFE_TIME.rekey}s`, `life_time = ${LIFE_TIME.life}s`] : ['rekey_time = 0']),
+    ...(isGateway
+      ? [`rekey_time = ${rekeyS[child.name] ?? LIFE_TIME.rekey}s`, `life_time = ${LIFE_TIME.life}s`]
+      : ['rekey_time = 0']),
     'rand_time = 0',
     ...(isGateway && child.rekeyPackets !== undefined
       ? [`rekey_packets = ${child.rekeyPackets}`, 'rand_packets = 0']
@@ -93,14 +101,14 @@ function childLines(child: Child, isGateway: boolean, startAction: string): stri
 }
 
 /** swanctl.conf of the gateways, which is the same on both, or of the peer. */
-export function swanctlText(host: 'gateway' | 'peer', secret: string, startAction = 'none'): string {
+export function swanctlText(host: 'gateway' | 'peer', secret: string, choices: Choices = {}): string {
   const isGateway = host === 'gateway';
   const [local, remote] = isGateway
     ? [ADDRESSES.shared[4], ADDRESSES.peer[4]]
     : [ADDRESSES.peer[4], ADDRESSES.shared[4]];
   const children = CHILDREN.flatMap((child) => [
     `      ${child.name} {`,
-    ...childLines(child, isGateway, startAction).map((line) => `        ${line}`),
+    ...childLines(child, isGateway, choices).map((line) => `        ${line}`),
     '      }',
   ]);
   return `connections {

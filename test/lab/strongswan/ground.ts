@@ -9,7 +9,16 @@ import type { SaText } from '../state-text.ts';
 import type { Flow } from '../traffic.ts';
 import { cutGateway, GATEWAYS, type Gateway, ip } from '../world.ts';
 import { Charon, type ChildSaText } from './charon.ts';
-import { BUSY, CHILDREN, type Child, connectionOf, PEER_RETRANSMISSION, REPLICATED, swanctlText } from './children.ts';
+import {
+  BUSY,
+  CHILDREN,
+  type Child,
+  type Choices,
+  connectionOf,
+  PEER_RETRANSMISSION,
+  REPLICATED,
+  swanctlText,
+} from './children.ts';
 import { KernelEvents } from './kernel-events.ts';
 
 /** Grants so small that they are raised all the time, and so large that a slow machine does not come to their end. */
@@ -68,9 +77,9 @@ export class Ground {
     await stage.daemons.init({ ...SETTINGS, hooks: { claim: hookFile('claim'), release: hookFile('release') } });
   }
 
-  /** Another start_action for the CHILD_SAs of a gateway's charon, from its next start on. */
-  startAction(gateway: Gateway, action: 'none' | 'trap'): void {
-    this.charon[gateway].configure(swanctlText('gateway', this.#secret, action));
+  /** Another swanctl.conf for a gateway's charon, from when it is loaded. */
+  choose(gateway: Gateway, choices: Choices): void {
+    this.charon[gateway].configure(swanctlText('gateway', this.#secret, choices));
   }
 
   async startDaemons(): Promise<void> {

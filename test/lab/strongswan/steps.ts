@@ -7,7 +7,9 @@ import type { Ground } from './ground.ts';
 import { negotiate } from './negotiate.ts';
 import { rekey } from './rekey.ts';
 import { renegotiate } from './renegotiate.ts';
+import { stop } from './stop.ts';
 import { switchover } from './switchover.ts';
+import { timed } from './timed.ts';
 import { traps } from './traps.ts';
 import { unanswered } from './unanswered.ts';
 
@@ -39,6 +41,7 @@ export interface StrongswanResult {
 export const STEPS: readonly Step[] = [
   { name: 'negotiate', about: 'charon negotiates, the standby has it', run: negotiate },
   { name: 'ceilings', about: "ceilings and charon's own limits, under traffic", run: ceilings },
+  { name: 'timed', about: 'a soft limit in seconds, beside ceilings', run: timed },
   { name: 'rekey', about: 're-keys that charon is told to do, under traffic', run: rekey },
   { name: 'switchover', about: 'to the standby and back, under traffic', run: switchover },
   { name: 'traps', about: 'a charon with policies of its own on the standby', run: traps },
@@ -46,4 +49,5 @@ export const STEPS: readonly Step[] = [
   { name: 'renegotiate', about: 'the charon of the new active negotiates anew', run: renegotiate },
   { name: 'cut-off', about: 'the active loses its standby and stops at its ceilings', run: cutOff },
   { name: 'unanswered', about: 'the peer wants to re-key, and nobody knows its IKE_SA', run: unanswered },
+  { name: 'stop', about: "the active's charon is stopped", run: stop },
 ];

@@ -10,13 +10,13 @@ export async function traps(ground: Ground): Promise<Facts> {
   const sas = async () => [...(await stage.states('gwb'))].map(([spi, { identity }]) => `${spi} ${identity}`).join();
   const [first, policies] = [await sas(), await ground.policies('gwb')];
   await charon.gwb.stop('SIGTERM');
-  ground.startAction('gwb', 'trap');
+  ground.choose('gwb', { startAction: 'trap' });
   await charon.gwb.start();
   const trapped = await ground.policies('gwb');
   const kept = policies.filter((text) => trapped.includes(text)).length;
   await charon.gwb.stop('SIGTERM');
   const left = (await ground.policies('gwb')).length;
-  ground.startAction('gwb', 'none');
+  ground.choose('gwb', {});
   await charon.gwb.start();
   stage.check('its SAs are untouched', first === (await sas()), `${first.split(',').length}`);
   stage.check(
