@@ -14,7 +14,9 @@ const why = packages.ok ? '' : ` (skipped: ${packages.why})`;
 if (!packages.ok)
   process.stderr.write(`a kernel or strongSwan is not to be had, the steps beside it are skipped: ${packages.why}\n`);
 
-/** It takes some three minutes on a machine that has time for it. */
+/** Those that have a part in safety, and what comes before them. */
+const SHORT = 'ceilings,switchover,traps,death,renegotiate,cut-off';
+/** They take two to three minutes on a machine that has time for them. */
 const TIMEOUT_MS = 1_200_000;
 const program = join(import.meta.dirname, '../../../build/test/lab/strongswan/main.js');
 
@@ -22,7 +24,9 @@ describe.skipIf(!packages.ok)(`beside strongSwan in User-Mode Linux${why}`, () =
   test(
     'two charons and a third: ceilings, re-keys, a switchover, a takeover, and what they do to each other',
     async () => {
-      const { status, stdout, stderr } = await run([process.execPath, program, '--json'], { timeoutMs: TIMEOUT_MS });
+      const { status, stdout, stderr } = await run([process.execPath, program, '--only', SHORT, '--json'], {
+        timeoutMs: TIMEOUT_MS,
+      });
       const result = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as StrongswanResult;
       const broken = result.steps.flatMap(({ name, error, expectations }) => [
         ...(error === undefined ? [] : [`${name}: ${error}`]),
@@ -31,7 +35,7 @@ describe.skipIf(!packages.ok)(`beside strongSwan in User-Mode Linux${why}`, () =
       expect(broken, `${stderr}\n${stdout}`).toEqual([]);
       expect(status).toBe(0);
       // A step that gets lost is a failure, and figures must come from something.
-      expect(result.steps.map(({ name }) => name)).toEqual(STEPS.map(({ name }) => name));
+      expect(result.steps.map(({ name }) => name)).toEqual([STEPS[0]?.name, ...SHORT.split(',')]);
       expect(result.version).toMatch(/^\d/);
       const facts = Object.assign({}, ...result.steps.map((step) => step.facts)) as Record<string, number>;
       expect(facts['ceilings written before the re-key']).toBeGreaterThanOrEqual(3);
