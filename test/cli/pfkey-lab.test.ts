@@ -1,13 +1,10 @@
 /** The commands that reach a kernel by PF_KEY, on one that has it, where one can be booted; iproute2 makes the SAs. */
-import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { expect } from 'vitest';
 import { encodePfkey, pfkeyFromJson } from '../../src/pfkey/index.ts';
-import { labAvailable, runInLab } from '../lab/lab.ts';
+import { labTest } from '../lab/lab-suite.ts';
 
 const program = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
-/** It takes some seconds on an idle machine. */
-const TIMEOUT_MS = 10 * 60_000;
 
 const sa = (spi: string, more = ''): string =>
   `ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi ${spi} reqid 7 mode tunnel replay-window 32 ` +
@@ -34,51 +31,39 @@ cat /run/events; end
 xfrmsync decode --pfkey /run/record; end
 `;
 
-const lab = await labAvailable();
-const name = 'PF_KEY commands on a kernel that has it';
-
-if (!lab.ok) {
-  console.warn(`Skipped, as no kernel can be booted here: ${name}: ${lab.why}`);
-  describe.skip(`${name} (skipped: ${lab.why})`, () => {
-    it('runs', () => undefined);
-  });
-} else {
-  it(
-    name,
-    async () => {
-      if (!existsSync(program)) throw new Error(`${program} is missing: npm run build`);
-      const { status, stdout, stderr } = await runInLab('uml', ['sh', '-c', script], { timeoutMs: TIMEOUT_MS });
-      expect(stderr).toBe('');
-      expect(status).toBe(0);
-      const [all = '', one = '', json = '', none, refused = '', events = '', record = ''] = stdout.split('==\n');
-      expect(all.match(/192\.0\.2\.1 -> 192\.0\.2\.2 {2}esp 0x0000010[01] {2}tunnel {2}reqid 7/g)).toHaveLength(2);
-      expect(all).toContain('0 bytes (hard 1000), 0 packets (soft 5)');
-      expect(all).toContain('aescbc, key 128 bits');
-      expect(all).not.toContain('0b0c0d');
-      expect(one).toContain('sha1hmac, key 0x000102030405060708090a0b0c0d0e0f10111213');
-      expect(one).not.toContain('0x00000101');
-      const dumped = json
-        .trim()
-        .split('\n')
-        .map((line) => JSON.parse(line));
-      expect(dumped).toMatchObject([
-        { message: 'DUMP', extensions: { sa: { spi: '0x00000101', encrypt: 'aescbc' } } },
-        { message: 'DUMP', extensions: { sa: { spi: '0x00000100' }, sa2: { mode: 'tunnel', reqid: 7 } } },
-      ]);
-      for (const message of dumped) expect(encodePfkey(pfkeyFromJson(message)).length).toBeGreaterThan(200);
-      expect(none).toBe('');
-      expect(refused).toMatch(/esp, ah and comp alone.*\nexit 2\n/);
-      const kinds = events
-        .trim()
-        .split('\n')
-        .map((line) => [JSON.parse(line).message, JSON.parse(line).extensions.sa.spi]);
-      expect(kinds).toEqual([
-        ['ADD', '0x00000102'],
-        ['DELETE', '0x00000102'],
-      ]);
-      expect(record).toMatch(/^ADD esp.*\n[\s\S]*^DELETE esp/m);
-      expect(record).toContain('(16 bytes hidden)');
-    },
-    TIMEOUT_MS + 30_000,
-  );
-}
+await labTest(
+  'PF_KEY commands on a kernel that has it',
+  { file: program, command: ['sh', '-c', script] },
+  ({ status, stdout, stderr }) => {
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+    const [all = '', one = '', json = '', none, refused = '', events = '', record = ''] = stdout.split('==\n');
+    expect(all.match(/192\.0\.2\.1 -> 192\.0\.2\.2 {2}esp 0x0000010[01] {2}tunnel {2}reqid 7/g)).toHaveLength(2);
+    expect(all).toContain('0 bytes (hard 1000), 0 packets (soft 5)');
+    expect(all).toContain('aescbc, key 128 bits');
+    expect(all).not.toContain('0b0c0d');
+    expect(one).toContain('sha1hmac, key 0x000102030405060708090a0b0c0d0e0f10111213');
+    expect(one).not.toContain('0x00000101');
+    const dumped = json
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(dumped).toMatchObject([
+      { message: 'DUMP', extensions: { sa: { spi: '0x00000101', encrypt: 'aescbc' } } },
+      { message: 'DUMP', extensions: { sa: { spi: '0x00000100' }, sa2: { mode: 'tunnel', reqid: 7 } } },
+    ]);
+    for (const message of dumped) expect(encodePfkey(pfkeyFromJson(message)).length).toBeGreaterThan(200);
+    expect(none).toBe('');
+    expect(refused).toMatch(/esp, ah and comp alone.*\nexit 2\n/);
+    const kinds = events
+      .trim()
+      .split('\n')
+      .map((line) => [JSON.parse(line).message, JSON.parse(line).extensions.sa.spi]);
+    expect(kinds).toEqual([
+      ['ADD', '0x00000102'],
+      ['DELETE', '0x00000102'],
+    ]);
+    expect(record).toMatch(/^ADD esp.*\n[\s\S]*^DELETE esp/m);
+    expect(record).toContain('(16 bytes hidden)');
+  },
+);
