@@ -69,12 +69,15 @@ export async function ceilings(ground: Ground): Promise<Facts> {
       `${again} packets`,
     );
   };
+  // A soft limit that is reached in the middle of this would be another SA.
+  stage.traffic.stop();
   await stage.daemons.kill('gwb', 'SIGTERM');
   await back('stopped');
   await stage.daemons.kill('gwb');
   await stage.daemons.until('gwa', 'without its standby', (s) => !peerSeen(s));
   await stage.daemons.ask('gwa', { command: 'dismiss' });
   await back('dismissed');
+  stage.traffic.start();
 
   await ground.pushUntil(LIMITED, async () => {
     if (ground.onWire(old.out) < REKEY_PACKETS) return false;
