@@ -54,12 +54,12 @@ export async function ceilings(ground: Ground): Promise<Facts> {
   );
   const soft = (await ground.sa('gwa', old.out)).limits['soft packets'];
   stage.check("and beside charon's soft limit", soft === String(REKEY_PACKETS), `${soft} packets`);
-  stage.check("the standby's kernel has charon's limits", await has('gwb', old), '2 SAs');
+  stage.check("the standby's kernel has charon's limits", await has('gwb', old), LIMITED.name);
 
   const back = async (how: string) => {
     await stage.daemons.until('gwa', 'free of grants', (s) => !s.bound);
     await ground.until(`charon's limits are back, the standby having been ${how}`, () => has('gwa', old));
-    stage.check(`charon's limits are back, the standby having been ${how}`, await has('gwa', old), '2 SAs');
+    stage.check(`charon's limits are back, the standby having been ${how}`, await has('gwa', old), LIMITED.name);
     stage.daemons.start('gwb');
     await ground.inStep('gwb');
     const again = (await ground.sa('gwa', old.out)).limits['hard packets'];
@@ -109,7 +109,7 @@ export async function ceilings(ground: Ground): Promise<Facts> {
     `${sent} packets on the old SA, ${REKEY_PACKETS} wanted`,
   );
   const fresh = ground.spis(LIMITED);
-  stage.check("the new SAs have charon's limits on the standby", await has('gwb', fresh), '2 SAs');
+  stage.check("the new SAs have charon's limits on the standby", await has('gwb', fresh), LIMITED.name);
   await ground.checkNoLoss('no packet was lost');
   return {
     'ceilings written before the re-key': raised,

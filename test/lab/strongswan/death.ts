@@ -18,6 +18,7 @@ const AFTER_MS = 5_000;
 export async function death(ground: Ground): Promise<Facts> {
   const { stage, charon, events } = ground;
   const { traffic, attacker } = stage;
+  traffic.start();
   const flows = traffic.flows.filter(
     ({ connection }) => !CHILDREN.find(({ name }) => name === connection.name)?.foreign,
   );
